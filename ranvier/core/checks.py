@@ -1,0 +1,34 @@
+"""Errors that say what was expected, what came, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class Refusal(ValueError):
+    """An input that ranvier will not work on, with what was expected, what came and what to do."""
+
+    def __init__(self, subject: str, *, expected: str, got: str, do: str) -> None:
+        super().__init__(f"{subject}: expected {expected}; got {got}. {do}")
+
+
+class NonFinite(ArithmeticError):
+    """NaN or Inf where finite numbers are needed; the text names the sample or the layer."""
+
+
+class MissingExtra(ImportError):
+    """An optional dependency is not installed; the text is the line that installs it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Install it with: pip install 'ranvier[{extra}]'")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The sentence that names what `name` may have been meant to be.
+
+    >>> nearest("smartwach", ["digits", "smartwatch"])
+    "Did you mean 'smartwatch'? There are: digits, smartwatch."
+    """
+    known = sorted(names)
+    close = get_close_matches(name, known, n=2, cutoff=0.5)
+    guess = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return f"{guess}There are: {', '.join(known) or 'none'}."
