@@ -1,0 +1,70 @@
+"""Pooling over the picture at every step of [T, B, C, H, W]."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ranvier.core.checks import Refusal
+
+
+class _Pool2d(nn.Module):
+    def __init__(self, size: int, stride: int | None = None) -> None:
+        super().__init__()
+        self.size, self.stride = size, stride or size
+
+    def folded(self, x: Tensor) -> Tensor:
+        if x.ndim != 5:
+            raise Refusal(
+                type(self).__name__,
+                expected="[T, B, C, H, W], time first",
+                got=f"shape {tuple(x.shape)}",
+                do="Add the missing axis with unsqueeze.",
+            )
+        return x.flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, stride={self.stride}"
+
+
+class AvgPool2d(_Pool2d):
+    """Mean over windows: spikes become fractions, and what follows adds with multiplications.
+
+    Input: [T, B, C, H, W]. Output: [T, B, C, H', W']. Raises: Refusal for another number of axes.
+
+    >>> import torch
+    >>> AvgPool2d(2)(torch.eye(2).reshape(1, 1, 1, 2, 2)).item()
+    0.5
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.avg_pool2d(self.folded(x), self.size, self.stride)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class SumPool2d(_Pool2d):
+    """Sum over windows: all spikes of a window on one wire, as neuromorphic chips pool.
+
+    Input: [T, B, C, H, W]. Output: [T, B, C, H', W']. Raises: Refusal for another number of axes.
+
+    >>> import torch
+    >>> SumPool2d(2)(torch.eye(2).reshape(1, 1, 1, 2, 2)).item()
+    2.0
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.avg_pool2d(self.folded(x), self.size, self.stride, divisor_override=1)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class MaxPool2d(_Pool2d):
+    """Maximum over windows: of spikes, whether any neuron of the window fired.
+
+    Input: [T, B, C, H, W]. Output: [T, B, C, H', W']. Raises: Refusal for another number of axes.
+
+    >>> import torch
+    >>> MaxPool2d(2)(torch.eye(2).reshape(1, 1, 1, 2, 2)).item()
+    1.0
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.max_pool2d(self.folded(x), self.size, self.stride)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
