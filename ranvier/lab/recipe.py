@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -49,6 +50,8 @@ class Session:
     devices: str | int = "auto"
     precision: str = "32-true"
     progress: bool = True
+    stop: Event = field(default_factory=Event)
+    """Set when the user asks to stop: training ends after the current batch, and what there is is kept."""
 
 
 @dataclass

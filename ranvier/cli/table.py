@@ -1,0 +1,49 @@
+"""Results as tables for a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ranvier.lab.evidence import Verdict
+from ranvier.lab.run import Run
+
+
+def print_run(done: Run) -> None:
+    """A run's metrics side by side, its claims, and where its files are."""
+    console = Console()
+    facts = done.facts
+    if done.result.interrupted:
+        console.print(
+            "[yellow]Interrupted.[/] What was trained so far is kept; numbers are of the finished folds only."
+        )
+    console.print(_metrics(facts["recipe"], facts["metrics"], facts["seconds"]))
+    if not done.result.interrupted:
+        console.print(_claims(facts["claims"], "one seed; `ranvier verify` judges the mean of several"))
+    console.print(f"Report: {done.folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """A recipe's claims: bound, measured, held or not."""
+    seeds = verdict.facts["seeds"]
+    console = Console()
+    console.print(_claims(verdict.facts["claims"], f"{verdict.facts['recipe']}, mean of {len(seeds)} seed(s)"))
+
+
+def _metrics(recipe: str, metrics: dict[str, float], seconds: dict[str, float]) -> Table:
+    names = list(dict.fromkeys(k.rpartition(": ")[2] for k in metrics))
+    table = Table("", *names, "training s", title=recipe, title_justify="left")
+    for who in dict.fromkeys(k.rpartition(": ")[0] for k in metrics):
+        prefix = f"{who}: " if who else ""
+        cells = [f"{metrics[prefix + n]:.3f}" if prefix + n in metrics else "" for n in names]
+        time = seconds.get(f"{prefix}training", seconds.get(who))
+        table.add_row(who or "spiking network", *cells, "" if time is None else f"{time:.0f}")
+    return table
+
+
+def _claims(rows: list[dict[str, Any]], title: str) -> Table:
+    table = Table("claim", "measured", "held", "bound from", title=title, title_justify="left")
+    for row in rows:
+        held = {True: "[green]yes[/]", False: "[red]no[/]"}.get(row.get("held", "?"), "not run")
+        table.add_row(row["claim"], f"{row['measured']:.3f}" if "measured" in row else "", held, row["origin"])
+    return table

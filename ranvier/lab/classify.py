@@ -1,0 +1,155 @@
+"""The usual fit: a classifier trained fold by fold, judged on what it has not seen, beside others in the same folds."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
+
+from ranvier.data.samples import Samples, Split
+from ranvier.lab.recipe import Recipe, Result, Scores, Session
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Train on each fold's train part and measure on its test part.
+
+    Metrics: accuracy (over all test samples), worst fold (its accuracy), vote (majority over the samples of one group,
+    such as the windows of a recording; ties go to the larger summed log-probability). `networks` are trained in the
+    same way and `baselines` score each split; their metrics carry their name.
+    """
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    folds: int = 1
+    augment: "Callable[..., object] | None" = None
+    networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
+    baselines: Mapping[str, Callable[[Split, int], Scores]] = field(default_factory=dict)
+
+    def __call__(self, recipe: Recipe, session: Session) -> Result:
+        from ranvier.lab.training import bar  # Lightning takes seconds to import
+
+        result = Result(metrics={})
+        networks = {"network": recipe.model, **self.networks}
+        splits = [Split(*(part.require_finite() for part in recipe.data(k))) for k in range(self.folds)]
+        tests = [split.test for split in splits]
+        result.classes = tests[0].classes
+        with bar(session) as progress:
+            for name, make in networks.items():
+                started = time.perf_counter()
+                scores = []
+                for fold, split in enumerate(splits):
+                    torch.manual_seed(session.seed * 1009 + fold)
+                    model = make()
+                    if name == "network":
+                        result.model = model
+                        result.examples = _one_of_each(split.test)
+                    scores.append(self._fold(model, split, session, name, fold, progress, result))
+                    if result.interrupted:
+                        break
+                result.seconds["training" if name == "network" else f"{name}: training"] = time.perf_counter() - started
+                done = [s for s in scores if s is not None]
+                if done:
+                    self._measure(name, tests, done, result)
+                if result.interrupted:
+                    return result
+        for name, baseline in self.baselines.items():
+            started = time.perf_counter()
+            self._measure(name, tests, [baseline(split, session.seed) for split in splits], result)
+            result.seconds[name] = time.perf_counter() - started
+        return result
+
+    def _fold(
+        self, model: nn.Module, split: Split, session: Session, name: str, fold: int, progress: object, result: Result
+    ) -> Scores | None:
+        from ranvier.lab.training import Stopped, predict, train
+
+        try:
+            rows = train(
+                model,
+                split,
+                session,
+                epochs=self.epochs,
+                batch=self.batch,
+                optimiser=self._optimiser,
+                loss=self._loss,
+                augment=self.augment,  # type: ignore[arg-type]
+                name=name,
+                fold=fold,
+                progress=progress,  # type: ignore[arg-type]
+            )
+        except Stopped:
+            result.interrupted = True
+            return None
+        if name == "network":
+            result.curves += rows
+        return predict(model, split.test)
+
+    def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(scores, y, label_smoothing=self.label_smoothing)
+
+    def _optimiser(
+        self, model: nn.Module, steps: int
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        # time constants, thresholds, norms and biases are not shrunk towards 0
+        shrunk = [p for p in model.parameters() if p.ndim > 1]
+        free = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [{"params": shrunk, "weight_decay": self.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        made = torch.optim.AdamW(groups, lr=self.learning_rate)
+        return made, torch.optim.lr_scheduler.OneCycleLR(
+            made, self.learning_rate, total_steps=steps, pct_start=self.warmup
+        )
+
+    def _measure(self, name: str, tests: list[Samples], scores: list[Scores], result: Result) -> None:
+        prefix = "" if name == "network" else f"{name}: "
+        pairs = list(zip(tests, scores, strict=False))  # an interrupted run has fewer scores
+        hits = [np.mean(said(s) == t.y) for t, s in pairs]
+        truth = np.concatenate([t.y for t, _ in pairs])
+        answer = np.concatenate([said(s) for _, s in pairs])
+        result.metrics[f"{prefix}accuracy"] = float(np.mean(answer == truth))
+        if self.folds > 1:
+            result.metrics[f"{prefix}worst fold"] = float(min(hits))
+        votes = [vote(t, s) for t, s in pairs]
+        if sum(len(v) for v in votes) < len(truth):
+            result.metrics[f"{prefix}vote"] = float(np.mean(np.concatenate(votes)))
+        if name == "network":
+            counts = np.zeros((len(result.classes),) * 2, dtype=np.int64)
+            np.add.at(counts, (truth, answer), 1)
+            result.confusion = counts.tolist()
+
+
+def said(scores: Scores) -> np.ndarray:
+    """The class with the largest score, for each sample."""
+    answer: np.ndarray = scores.argmax(1).numpy()
+    return answer
+
+
+def vote(test: Samples, scores: Scores) -> np.ndarray:
+    """For each group, whether the majority of its samples is right; ties go to the larger summed log-probability.
+
+    >>> two = Samples(x=[np.zeros((1, 1))] * 3, y=np.array([1, 1, 1]), classes=("a", "b"), group=np.array([7, 7, 7]))
+    >>> vote(two, torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))
+    array([ True])
+    """
+    answer, trust = said(scores), log_softmax(scores, 1).numpy()
+    right = []
+    for group in np.unique(test.group):
+        mine = test.group == group
+        counts = np.bincount(answer[mine], minlength=scores.shape[1])
+        best = np.flatnonzero(counts == counts.max())
+        right.append(best[trust[mine].sum(0)[best].argmax()] == test.y[mine][0])
+    return np.array(right)
+
+
+def _one_of_each(test: Samples, most: int = 8) -> Samples:
+    """The first sample of each class, for the report."""
+    first = np.unique(test.y, return_index=True)[1][:most]
+    return replace(test.take(first))

@@ -1,0 +1,147 @@
+"""Running a recipe: a folder of its own, the fit, and everything that the report needs."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from ranvier.core.checks import Refusal
+from ranvier.core.discovery import Found, find
+from ranvier.core.files import write_json
+from ranvier.lab.machine import commit, hardware, versions
+from ranvier.lab.recipe import Recipe, Result, Session, settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or interrupted run: its folder, what it found and what is written in its run.json."""
+
+    folder: Path
+    result: Result
+    facts: dict[str, Any]
+
+
+def prepare(name: str, given: Mapping[str, str]) -> tuple[Found, Recipe, dict[str, Any]]:
+    """The recipe called `name` with the settings a user gave, and all its settings.
+
+    Raises: Refusal for an unknown recipe or setting, with the nearest names.
+    """
+    from inspect import signature
+
+    found = find("recipe", name, "ranvier.recipes")
+    function = found.load()
+    chosen = settings(function, given)
+    every = {k: chosen.get(k, p.default) for k, p in signature(function).parameters.items()}
+    return found, function(**chosen), every
+
+
+def run_recipe(name: str, given: Mapping[str, str], session: Session, root: Path, command: str) -> Run:
+    """Run one recipe once in a new folder under `root`, and write its run.json, weights, activity and report.
+
+    Raises: Refusal before any training when the recipe is unknown or the folder can't be written; NonFinite when
+    training breaks down, after run.json says so.
+    """
+    found, recipe, every = prepare(name, given)
+    session = replace(session, folder=new_folder(root / name))
+    started, clock = datetime.now().astimezone(), perf_counter()
+    facts: dict[str, Any] = {
+        "recipe": name,
+        "summary": found.summary,
+        "source": recipe.source,
+        "command": command,
+        "settings": every,
+        "seed": session.seed,
+        "precision": session.precision,
+        "started": started.isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "versions": versions(),
+        "commit": commit(),
+        "status": "running",
+    }
+    write_json(session.folder / "run.json", facts)
+    try:
+        with stoppable(session):
+            result = recipe.fit(recipe, session)
+    except BaseException as error:
+        write_json(
+            session.folder / "run.json", {**facts, "status": "failed", "error": f"{type(error).__name__}: {error}"}
+        )
+        raise
+    facts |= {
+        "status": "interrupted" if result.interrupted else "finished",
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seconds": {**result.seconds, "total": perf_counter() - clock},
+        "metrics": result.metrics,
+        "claims": judged(recipe, result.metrics),
+        "curves": result.curves,
+        "classes": list(result.classes),
+        "confusion": result.confusion,
+    }
+    write_json(session.folder / "run.json", facts)
+    return Run(session.folder, result, facts)
+
+
+def judged(recipe: Recipe, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Each claim with what was measured and whether it held; a claim whose metrics are missing is not judged."""
+    rows = []
+    for claim in recipe.claims:
+        row: dict[str, Any] = {
+            "claim": str(claim),
+            "metric": claim.metric,
+            "bound": claim.bound,
+            "origin": claim.origin,
+        }
+        if claim.metric in metrics and (claim.beside is None or claim.beside in metrics):
+            row["measured"], row["held"] = claim.check(metrics)
+        rows.append(row)
+    return rows
+
+
+def new_folder(parent: Path) -> Path:
+    """A folder of this moment's name under `parent`, made and tried for writing; an existing one is never used.
+
+    Raises: Refusal when it can't be written.
+    """
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for count in range(1000):
+            folder = parent / (f"{stamp}_{count}" if count else stamp)
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            (folder / "run.json").write_text("{}")
+            return folder
+    except OSError as error:
+        raise Refusal(
+            f"run folder {parent}",
+            expected="a place that can be written",
+            got=error.strerror or str(error),
+            do="Give another with --runs FOLDER, or free its disk.",
+        ) from None
+    raise Refusal(f"run folder {parent}", expected="a free name", got=f"1000 of {stamp}", do="Wait a second.")
+
+
+@contextmanager
+def stoppable(session: Session) -> Iterator[None]:
+    """While inside, the first Ctrl-C asks the session to stop after the current batch; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals; elsewhere whoever holds the session sets its stop
+        return
+
+    def ask(signum: int, frame: object) -> None:
+        if session.stop.is_set():
+            raise KeyboardInterrupt
+        session.stop.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
