@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ranvier import __version__
-from ranvier.core.checks import MissingExtra, NonFinite, Refusal, nearest
+from ranvier.core.checks import MissingPackage, NonFinite, Refusal, nearest
 from ranvier.core.discovery import discover
 
 # Lightning and plotly take seconds to import: each command imports what it needs itself.
@@ -54,7 +54,7 @@ def main() -> None:
     """Entry point: typer's own, with our errors as one clear line and their exit status."""
     try:
         app()
-    except (Refusal, MissingExtra, NonFinite) as error:
+    except (Refusal, MissingPackage, NonFinite) as error:
         typer.secho(f"ranvier: {error}", err=True, fg="red")
         sys.exit(FAILED if isinstance(error, NonFinite) else IMPOSSIBLE)
     except KeyboardInterrupt:

@@ -14,10 +14,14 @@ def print_run(done: Run) -> None:
     console = Console()
     facts = done.facts
     if done.result.interrupted:
-        console.print(
-            "[yellow]Interrupted.[/] What was trained so far is kept; numbers are of the finished folds only."
-        )
-    console.print(_metrics(facts["recipe"], facts["metrics"], facts["seconds"]))
+        rows = facts["curves"]
+        last = "It had not finished an epoch."
+        if rows:
+            last = "Fold {fold:.0f}, epoch {epoch:.0f}: loss {train loss:.3f}, accuracy {train accuracy:.3f}."
+            last = last.format(**(rows[-1] | {"fold": rows[-1]["fold"] + 1}))
+        console.print(f"[yellow]Interrupted.[/] {last} Weights so far: {done.folder / 'weights'}", soft_wrap=True)
+    if facts["metrics"]:
+        console.print(_metrics(facts["recipe"], facts["metrics"], facts["seconds"]))
     if not done.result.interrupted:
         console.print(_claims(facts["claims"], "one seed; `ranvier verify` judges the mean of several"))
     console.print(f"Report: {done.folder / 'report.html'}", soft_wrap=True, highlight=False)

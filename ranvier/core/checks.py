@@ -1,10 +1,21 @@
 """Errors that say what was expected, what came, and what to do."""
 
+import copyreg
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
-class Refusal(ValueError):
+class _Sendable:
+    """An error whose text is made from parts; pickled, as on the way from a worker process, it is its text."""
+
+    args: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args)  # type: ignore[attr-defined]
+
+
+class Refusal(_Sendable, ValueError):
     """An input that ranvier will not work on, with what was expected, what came and what to do."""
 
     def __init__(self, subject: str, *, expected: str, got: str, do: str) -> None:
@@ -15,11 +26,11 @@ class NonFinite(ArithmeticError):
     """NaN or Inf where finite numbers are needed; the text names the sample or the layer."""
 
 
-class MissingExtra(ImportError):
-    """An optional dependency is not installed; the text is the line that installs it."""
+class MissingPackage(ImportError):
+    """A package that this needs is not installed; the text is the line that installs it."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed. Install it with: pip install 'ranvier[{extra}]'")
+    def __init__(self, package: str, requirement: str) -> None:
+        super().__init__(f"{package} is not installed. Install it with: pip install '{requirement}'")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

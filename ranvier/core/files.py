@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -54,9 +55,30 @@ def load(path: str | Path, device: str = "cpu") -> dict[str, Tensor]:
 
     Raises: Refusal for any other content. A pickle is refused because unpickling runs code that the file brings along.
     """
-    _refuse_pickle(Path(path))
-    try:
+    with _read(Path(path)):
         return load_file(path, device=device)
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """The text entries saved beside the tensors."""
+    with _read(Path(path)), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[None]:
+    with path.open("rb") as file:
+        head = file.read(9)
+    # torch.save's zip, and a bare pickle; the length that safetensors starts with may have these bytes, but a brace follows
+    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
+        raise Refusal(
+            str(path),
+            expected="safetensors",
+            got="a pickle (as torch.save writes), whose loading can run any code",
+            do="In a place where you trust the file: ranvier.save(torch.load(path, weights_only=True), 'x.safetensors').",
+        )
+    try:
+        yield
     except SafetensorError as error:
         raise Refusal(
             str(path),
@@ -64,22 +86,3 @@ def load(path: str | Path, device: str = "cpu") -> dict[str, Tensor]:
             got=f"one that cannot be read ({error})",
             do="Write it again with ranvier.save, or copy it anew.",
         ) from None
-
-
-def metadata(path: str | Path) -> dict[str, str]:
-    """The text entries saved beside the tensors."""
-    _refuse_pickle(Path(path))
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
-
-
-def _refuse_pickle(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] == b"PK" or head[:1] == b"\x80":  # torch.save's zip, and a bare pickle
-        raise Refusal(
-            str(path),
-            expected="safetensors",
-            got="a pickle (as torch.save writes), whose loading can run any code",
-            do="In a place where you trust the file: ranvier.save(torch.load(path, weights_only=True), 'x.safetensors').",
-        )

@@ -1,14 +1,14 @@
 """`run`: a model as a pure function of a sequence and a state; `checkpoint`: the same with memory traded for time."""
 
 from collections.abc import Mapping, Sequence
-from typing import overload
+from typing import Any, overload
 
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from ranvier.core.checks import Refusal, nearest
-from ranvier.core.layout import refuse_traps
+from ranvier.core.layout import refuse_traps, wrapped
 from ranvier.core.state import Carrier, Stateful, carry, current
 
 Tensors = dict[str, Tensor]
@@ -59,6 +59,7 @@ def run(
     _refuse_unrecordable(names, record)
     carrier = Carrier(names, state, record, lengths)
     y = carry(carrier, model, x)
+    _refuse_left_over(carrier, state)
     # a module that this call skipped keeps its state
     after = {**(state or {}), **carrier.after}
     return (y, after, carrier.recorded) if record else (y, after)
@@ -79,19 +80,14 @@ def checkpoint(module: nn.Module, x: Tensor) -> Tensor:
         stateful_names(module) if outer is None else {m: outer.names[m] for m in module.modules() if m in outer.names}
     )
     before = None if outer is None else outer.before
-    record = () if outer is None else outer.record
+    record, lengths = ((), None) if outer is None else (outer.record, outer.lengths)
     mine = () if before is None else tuple(k for k in before if any(_owns(n, k) for n in names.values()))
-    made: dict[str, list[str]] = {}
+    made: dict[str, Any] = {}
 
     def again(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        inner = Carrier(
-            names,
-            None if before is None else dict(zip(mine, values, strict=True)),
-            record,
-            None if outer is None else outer.lengths,
-        )
+        inner = Carrier(names, None if before is None else dict(zip(mine, values, strict=True)), record, lengths)
         y = carry(inner, module, x)
-        made.update(state=list(inner.after), record=list(inner.recorded), seen=inner.seen)
+        made.update(state=list(inner.after), record=list(inner.recorded), seen=inner.seen, lengths=inner.lengths)
         return y, *inner.after.values(), *inner.recorded.values()
 
     values = () if before is None else tuple(before[k] for k in mine)
@@ -100,6 +96,7 @@ def checkpoint(module: nn.Module, x: Tensor) -> Tensor:
     if outer is not None:
         for name in made["seen"]:
             outer.see(name)
+        outer.lengths = made["lengths"]
         outer.after.update(zip(made["state"], rest, strict=False))
         outer.recorded.update(zip(made["record"], rest[len(made["state"]) :], strict=True))
     return y
@@ -107,11 +104,17 @@ def checkpoint(module: nn.Module, x: Tensor) -> Tensor:
 
 def stateful_names(model: nn.Module) -> dict[nn.Module, str]:
     """Stateful modules by identity, with their qualified names; wrappers (DDP, torch.compile) leave no trace in them."""
-    return {m: _unwrapped(name) for name, m in model.named_modules() if isinstance(m, Stateful)}
-
-
-def _unwrapped(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
+    names: dict[nn.Module, str] = {}
+    places: dict[str, tuple[str, str | None]] = {}
+    for path, module in model.named_modules():  # a parent comes before its children
+        above, _, own = path.rpartition(".")
+        name, hop = places[above] if path else ("", "")
+        if own != hop:
+            name = f"{name}.{own}" if name else own
+        places[path] = name, wrapped(module)
+        if isinstance(module, Stateful):
+            names[module] = name
+    return names
 
 
 def _owns(name: str, key: str) -> bool:
@@ -126,6 +129,17 @@ def _refuse_foreign(names: Mapping[nn.Module, str], state: Mapping[str, Tensor] 
                 expected="an entry of a stateful module of this model",
                 got="one of another model",
                 do=nearest(key.rpartition(".")[0], [n or "(the model itself)" for n in names.values()]),
+            )
+
+
+def _refuse_left_over(carrier: Carrier, state: Mapping[str, Tensor] | None) -> None:
+    for key in state or {}:
+        if key not in carrier.after and key.rpartition(".")[0] in carrier.seen:
+            raise Refusal(
+                f"state {key!r}",
+                expected="a variable that its module has",
+                got="one of another kind of module",
+                do=nearest(key, carrier.after),
             )
 
 

@@ -115,7 +115,24 @@ def lengths_of(x: Tensor) -> Tensor:
     carrier = current()
     if carrier is None or carrier.lengths is None:
         return torch.full((x.shape[1],), x.shape[0], device=x.device)
+    if carrier.lengths.shape != (x.shape[1],):
+        raise Refusal(
+            "lengths",
+            expected=f"one number of steps for each of {x.shape[1]} sequences",
+            got=f"shape {tuple(carrier.lengths.shape)}",
+            do="Give the lengths [B] of this batch, as ranvier.data.samples.pad returns them.",
+        )
     return carrier.lengths.to(x.device)
+
+
+def retime(change: Callable[[Tensor], Tensor] | None) -> None:
+    """Tell later modules of this run what became of the lengths where a module changes the number of steps.
+
+    None: every sequence has all steps from here on.
+    """
+    carrier = current()
+    if carrier is not None and carrier.lengths is not None:
+        carrier.lengths = None if change is None else change(carrier.lengths)
 
 
 class Stateful(nn.Module, ABC):

@@ -49,13 +49,24 @@ class Samples:
             )
         if len(self.group) == 0:
             object.__setattr__(self, "group", np.arange(len(self.y)))
+        elif len(self.group) != len(self.y):
+            raise Refusal(
+                "Samples", expected=f"{len(self.y)} groups", got=f"{len(self.group)}", do="Give one group for each."
+            )
+        if len(self.y) and (self.y.min() < 0 or self.y.max() >= len(self.classes)):
+            raise Refusal(
+                "Samples",
+                expected=f"labels from 0 to {len(self.classes) - 1}, one for each class name",
+                got=f"{self.y.min()} to {self.y.max()}",
+                do="Number the classes from 0, and name them all.",
+            )
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Samples":
-        """The samples at `index`, in that order."""
-        index = np.asarray(index, dtype=np.int64)
+        """The samples at `index` (numbers in any order, or one bool for each sample)."""
+        index = np.arange(len(self))[np.asarray(index) if len(index) else []]
         return replace(self, x=[self.x[i] for i in index], y=self.y[index], group=self.group[index])
 
     def require_finite(self) -> "Samples":
@@ -126,12 +137,22 @@ def windows(samples: Samples, length: int, stride: int | None = None) -> Samples
     >>> [w[:, 0].tolist() for w in windows(a, 3).x]
     [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     """
+    stride = length if stride is None else stride
+    if length < 1 or stride < 1:
+        raise Refusal(
+            "windows",
+            expected="a length and a stride of 1 step or more",
+            got=f"{length} and {stride}",
+            do="Multiply seconds by samples.rate.",
+        )
     x, index = [], []
     for i, sequence in enumerate(samples.x):
+        if len(sequence) == 0:
+            raise Refusal(f"windows of sample {i}", expected="a step or more", got="none", do="Drop it with take.")
         if len(sequence) < length:
             fill = np.broadcast_to(sequence.mean(0), (length - len(sequence), *sequence.shape[1:]))
             sequence = np.concatenate([sequence, fill]).astype(sequence.dtype)
-        for start in range(0, len(sequence) - length + 1, stride or length):
+        for start in range(0, len(sequence) - length + 1, stride):
             x.append(sequence[start : start + length])
             index.append(i)
     return replace(samples, x=x, y=samples.y[index], group=samples.group[index])

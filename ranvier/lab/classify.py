@@ -70,27 +70,26 @@ class Classify:
     def _fold(
         self, model: nn.Module, split: Split, session: Session, name: str, fold: int, progress: object, result: Result
     ) -> Scores | None:
-        from ranvier.lab.training import Stopped, predict, train
+        from ranvier.lab.training import predict, train
 
-        try:
-            rows = train(
-                model,
-                split,
-                session,
-                epochs=self.epochs,
-                batch=self.batch,
-                optimiser=self._optimiser,
-                loss=self._loss,
-                augment=self.augment,  # type: ignore[arg-type]
-                name=name,
-                fold=fold,
-                progress=progress,  # type: ignore[arg-type]
-            )
-        except Stopped:
-            result.interrupted = True
-            return None
+        rows = train(
+            model,
+            split,
+            session,
+            epochs=self.epochs,
+            batch=self.batch,
+            optimiser=self._optimiser,
+            loss=self._loss,
+            augment=self.augment,  # type: ignore[arg-type]
+            name=name,
+            fold=fold,
+            progress=progress,  # type: ignore[arg-type]
+        )
         if name == "network":
             result.curves += rows
+        if session.stop.is_set():
+            result.interrupted = True
+            return None
         return predict(model, split.test)
 
     def _loss(self, scores: Tensor, y: Tensor) -> Tensor:

@@ -25,10 +25,6 @@ Augment = Callable[[Batch, torch.Generator], Batch]
 Optimiser = Callable[[nn.Module, int], tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]]
 
 
-class Stopped(Exception):
-    """The user asked to stop."""
-
-
 def forward(model: nn.Module, batch: Batch) -> Tensor:
     """The model's scores [B, classes] for a padded batch; lengths go along only where they differ from T."""
     ragged = bool((batch.lengths < len(batch.x)).any())
@@ -71,10 +67,11 @@ def train(
     fold: int = 0,
     progress: Progress | None = None,
 ) -> list[dict[str, float]]:
-    """Train `model` in place; returns one row an epoch. Weights are kept in the session's folder after every epoch.
+    """Train `model` in place; returns one row an epoch, fewer when session.stop was set meanwhile.
 
-    Raises: Stopped when session.stop is set; NonFinite when a loss or gradient is not finite. Both leave the last
-    good weights in the folder.
+    Weights are kept in the session's folder after every epoch and when stopped.
+
+    Raises: NonFinite when a loss or gradient is not finite; the last good weights stay in the folder.
     """
     stem = f"{name.lower().replace(' ', '-')}-{fold}"
     weights, rows = session.folder / "weights" / f"{stem}.safetensors", session.folder / "curves" / f"{stem}.jsonl"
@@ -98,8 +95,16 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(module, _loader(split.train, batch, session.seed), _loader(split.test, 4 * batch))
-    return [json.loads(line) for line in rows.read_text().splitlines()]
+        try:
+            trainer.fit(module, _loader(split.train, batch, session.seed), _loader(split.test, 4 * batch))
+        except Exception:  # _Stopped, or whatever a process of several makes of it
+            if not session.stop.is_set():
+                raise
+    return [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+
+
+class _Stopped(Exception):
+    """The user asked to stop."""
 
 
 class _Module(lightning.LightningModule):
@@ -128,10 +133,11 @@ class _Module(lightning.LightningModule):
             # what is drawn is a function of seed, fold and step alone
             key = (self.session.seed * 1009 + self.fold) * 1_000_003 + self.global_step * 64 + self.global_rank
             samples = self.augment(samples, torch.Generator().manual_seed(key))
+        self.latest = samples, index
         scores = forward(self.model, samples)
         loss = self.loss(scores, samples.y)
         if not bool(loss.isfinite()):
-            raise NonFinite(_first_bad(self.model, samples, index, scores))
+            raise self._not_finite("the loss")
         hits = (scores.argmax(1) == samples.y).float().mean()
         self.log_dict(
             {"train loss": loss, "train accuracy": hits},
@@ -154,9 +160,14 @@ class _Module(lightning.LightningModule):
             return  # the gradient scaler skips steps whose gradients overflow
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-                raise NonFinite(
-                    f"gradient of {name!r}: expected finite numbers, got NaN or Inf in epoch {self.current_epoch + 1}. Lower the learning rate, or clip."
-                )
+                raise self._not_finite(f"the gradient of {name!r}")
+
+    def _not_finite(self, where: str) -> NonFinite:
+        where = _first_bad(self.model, *self.latest) or where
+        return NonFinite(
+            f"{where}: expected finite numbers, got NaN or Inf in epoch {self.current_epoch + 1}. "
+            "Lower the learning rate, or look at that sample. The last good weights are kept."
+        )
 
 
 class _Record(lightning.Callback):
@@ -175,7 +186,7 @@ class _Record(lightning.Callback):
             self.progress.advance(self.task)
         if module.session.stop.is_set():
             self._keep(module)
-            raise Stopped
+            raise _Stopped
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if not trainer.is_global_zero:
@@ -224,26 +235,31 @@ def _loader(samples: Samples, batch: int, seed: int | None = None) -> DataLoader
     return DataLoader(_Index(len(samples)), batch, shuffle=seed is not None, generator=generator, collate_fn=collate)  # type: ignore[arg-type]
 
 
-def _first_bad(model: nn.Module, batch: Batch, index: Tensor, scores: Tensor) -> str:
-    """Which sample and which layer the first NaN or Inf came from."""
-    place: list[str] = []
-    hooks = [
-        m.register_forward_hook(
-            lambda _m, _i, out, name=name: (
-                place.append(name) if isinstance(out, Tensor) and not bool(out.isfinite().all()) else None
-            )
-        )
-        for name, m in model.named_modules()
-        if not list(m.children())
-    ]
-    with torch.no_grad():
-        forward(model, batch)
-    for hook in hooks:
-        hook.remove()
-    bad = batch.x.isfinite().flatten(2).all(2).all(0) & scores.isfinite().all(1)
-    sample = int(index[~bad][0]) if bool((~bad).any()) else int(index[0])
-    where = f"layer {place[0]!r} ({type(model.get_submodule(place[0])).__name__})" if place else "the loss"
-    return f"{where}, sample {sample} of the training set: expected finite numbers, got NaN or Inf. Lower the learning rate, or look at that sample."
+def _first_bad(model: nn.Module, batch: Batch, index: Tensor) -> str | None:
+    """The first layer whose output is not finite, and the first sample that it is so for; None when all are finite."""
+    found: list[tuple[str, int]] = []
+    size = len(batch.y)
+
+    def look(name: str, output: object) -> None:
+        if found or not isinstance(output, Tensor) or bool(output.isfinite().all()):
+            return
+        bad = ~output.isfinite()
+        if bad.ndim < 3 or bad.shape[1] != size:  # [B, ...], or [T B, ...] inside a Fold
+            bad = bad.reshape(-1, size, *bad.shape[1:])
+        found.append((name, int(index[bad.transpose(0, 1).flatten(1).any(1)][0])))
+
+    leaves = ((name, m) for name, m in model.named_modules() if not list(m.children()))
+    hooks = [m.register_forward_hook(lambda _m, _i, out, name=name: look(name, out)) for name, m in leaves]
+    try:
+        with torch.no_grad():
+            forward(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        return None
+    name, sample = found[0]
+    return f"layer {name!r} ({type(model.get_submodule(name)).__name__}), sample {sample} of the training set"
 
 
 class _quiet:  # noqa: N801
@@ -253,10 +269,12 @@ class _quiet:  # noqa: N801
         self.caught = warnings.catch_warnings()
         self.caught.__enter__()
         warnings.filterwarnings("ignore", module="lightning.*")
-        self.logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
+        names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed")
+        self.levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+        for logger in self.levels:
+            logger.setLevel(logging.ERROR)
 
     def __exit__(self, *error: object) -> None:
-        self.logger.setLevel(self.level)
+        for logger, level in self.levels.items():
+            logger.setLevel(level)
         self.caught.__exit__(None, None, None)

@@ -14,6 +14,8 @@ class Decoder(Stateful):
     sequence's end don't count.
     """
 
+    ends_time = True  # what follows sees [B, ...]
+
     @abstractmethod
     def start(self, x: Tensor) -> dict[str, Tensor]:
         """The accumulators before the first step, each [B, ...]."""
@@ -30,9 +32,16 @@ class Decoder(Stateful):
                 got=f"shape {tuple(x.shape)}",
                 do="Add the missing axis with unsqueeze.",
             )
+        if not x.is_floating_point():  # the value of integers would be rounded to one
+            raise Refusal(
+                type(self).__name__,
+                expected="floating-point input",
+                got=str(x.dtype),
+                do="Convert it with x.float().",
+            )
         return self.start(x.to(state_dtype(x)))
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         real = torch.arange(len(x), device=x.device)[:, None] < lengths_of(x)
         y, state = self.decode(x.to(state_dtype(x)), real.reshape(*real.shape, *[1] * (x.ndim - 2)), state)
-        return y.to(x.dtype), state
+        return y.to(x.dtype, copy=True), state  # a copy, because the state may hold y itself

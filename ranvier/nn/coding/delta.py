@@ -20,7 +20,12 @@ class _Delta(Stateful):
         self.threshold = threshold
 
     def rest(self, x: Tensor) -> dict[str, Tensor]:
-        return {"level": torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device)}
+        if not x.is_floating_point():  # a signal in integers would be rounded
+            raise Refusal(
+                type(self).__name__, expected="floating-point input", got=str(x.dtype), do="Convert it with x.float()."
+            )
+        # the count of spikes, not their sum times threshold: it is exact, so rounding neither adds up nor sees chunks
+        return {"count": torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device)}
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold:g}"
@@ -42,13 +47,13 @@ class DeltaEncoder(_Delta):
     """
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        level, spikes = state["level"], []
+        count, spikes = state["count"], []
         for x_t in x.detach().to(state_dtype(x)).unbind(0):
-            moved = x_t - level
+            moved = x_t - self.threshold * count
             z = moved.sign() * (moved.abs() >= self.threshold)
-            level = level + self.threshold * z
+            count = count + z
             spikes.append(z)
-        return (torch.stack(spikes).to(x.dtype) if spikes else torch.zeros_like(x)), {"level": level}
+        return (torch.stack(spikes).to(x.dtype) if spikes else torch.zeros_like(x)), {"count": count}
 
 
 class DeltaDecoder(_Delta):
@@ -66,5 +71,5 @@ class DeltaDecoder(_Delta):
     """
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        line = torch.cat([state["level"][None], self.threshold * x.to(state_dtype(x))]).cumsum(0)
-        return line[1:].to(x.dtype), {"level": line[-1]}
+        counts = torch.cat([state["count"][None], x.to(state_dtype(x))]).cumsum(0)
+        return (self.threshold * counts[1:]).to(x.dtype), {"count": counts[-1].clone()}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ranvier.nn.coding.decoder import Decoder
-from ranvier.nn.coding.direct import positive
+from ranvier.nn.coding.direct import positive, static
 
 
 class LatencyEncoder(nn.Module):
@@ -12,12 +12,12 @@ class LatencyEncoder(nn.Module):
 
     z[t] = 1 at t = round((1 - x) (T - 1)); 1 and more fire at the first step, 0 and less never. No gradient passes.
 
-    Input: [B, ...]. Output: spikes [T, B, ...].
-    Raises: Refusal for fewer than one step.
+    Input: a single step [1, B, ...]. Output: spikes [T, B, ...].
+    Raises: Refusal for fewer than one step, and for an input of several.
     Source: Thorpe and Gautrais 1998; linear form as in Mostafa, IEEE TNNLS 2018.
 
     >>> import torch
-    >>> LatencyEncoder(3)(torch.tensor([[1.0, 0.5, 0.0]])).squeeze(1).T
+    >>> LatencyEncoder(3)(torch.tensor([[[1.0, 0.5, 0.0]]])).squeeze(1).T
     tensor([[1., 0., 0.],
             [0., 1., 0.],
             [0., 0., 0.]])
@@ -28,8 +28,9 @@ class LatencyEncoder(nn.Module):
         self.steps = positive("LatencyEncoder", steps)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = static("LatencyEncoder", x)
         time = ((1 - x.detach().clamp(0, 1)) * (self.steps - 1)).round()
-        t = torch.arange(self.steps, device=x.device).reshape(-1, *[1] * x.ndim)
+        t = torch.arange(self.steps, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
         return ((time == t) & (x > 0)).to(x.dtype)
 
     def extra_repr(self) -> str:

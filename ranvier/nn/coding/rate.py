@@ -6,7 +6,7 @@ from torch import Tensor
 from ranvier.core.random import uniform
 from ranvier.core.state import Stateful
 from ranvier.nn.coding.decoder import Decoder
-from ranvier.nn.coding.direct import positive
+from ranvier.nn.coding.direct import positive, static
 
 
 class RateEncoder(Stateful):
@@ -16,12 +16,12 @@ class RateEncoder(Stateful):
     that of the mean, x. Without a `seed` each sequence draws one from torch's generator; it is part of the state, so a
     continued run goes on in the same stream.
 
-    Input: [B, ...]. Output: spikes [T, B, ...].
-    Raises: Refusal for fewer than one step.
+    Input: a single step [1, B, ...]. Output: spikes [T, B, ...].
+    Raises: Refusal for fewer than one step, and for an input of several.
     Source: Adrian 1926; as network input Diehl and Cook, Front. Comput. Neurosci. 2015.
 
     >>> import torch
-    >>> RateEncoder(1000, seed=0)(torch.tensor([[0.0, 0.25, 1.0]])).mean((0, 1))
+    >>> RateEncoder(1000, seed=0)(torch.tensor([[[0.0, 0.25, 1.0]]])).mean((0, 1))
     tensor([0.0000, 0.2460, 1.0000])
     """
 
@@ -30,7 +30,7 @@ class RateEncoder(Stateful):
         self.steps, self.seed = positive("RateEncoder", steps), seed
 
     def rest(self, x: Tensor) -> dict[str, Tensor]:
-        batch = len(x)
+        batch = static("RateEncoder", x).shape[1]
         if self.seed is None:
             seed = torch.randint(2**62, (batch,), device=x.device)
         else:
@@ -38,9 +38,9 @@ class RateEncoder(Stateful):
         return {"seed": seed, "step": torch.zeros(batch, dtype=torch.int64, device=x.device)}
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        ones = [1] * (x.ndim - 1)
+        ones = [1] * (x.ndim - 2)
         step = state["step"] + torch.arange(self.steps, device=x.device)[:, None]
-        element = torch.arange(x[:1].numel(), device=x.device).reshape(x.shape[1:])
+        element = torch.arange(x.shape[2:].numel(), device=x.device).reshape(x.shape[2:])
         u = uniform(state["seed"].reshape(-1, *ones), step.reshape(*step.shape, *ones), element)
         z = (u < x).to(x.dtype) + (x - x.detach())
         return z, {"seed": state["seed"], "step": state["step"] + self.steps}
@@ -67,6 +67,8 @@ class RateDecoder(Decoder):
         return {"sum": torch.zeros(x.shape[1:], dtype=x.dtype, device=x.device), "count": count}
 
     def decode(self, x: Tensor, real: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        total = state["sum"] + x.masked_fill(~real, 0.0).sum(0)
+        total = state["sum"]
+        for x_t in x.masked_fill(~real, 0.0).unbind(0):  # one by one: chunks then add up to the same bits
+            total = total + x_t
         count = state["count"] + real.sum(0)
         return total / count.clamp_min(1), {"sum": total, "count": count}

@@ -4,6 +4,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar, Literal
 
@@ -108,6 +109,13 @@ class Neuron(Stateful):
         for name, declaration in self.declared.items():
             default, low, high = declaration.scaled(dt)
             value = parameters.get(name, default)
+            if not isinstance(value, Real | Tensor):
+                raise Refusal(
+                    f"{kind}.{name}",
+                    expected="a number, a tensor or an nn.Parameter",
+                    got=repr(value),
+                    do=f"For one per feature write {name}=torch.tensor([...]).",
+                )
             tensor = checked(kind, name, value if isinstance(value, Tensor) else torch.tensor(float(value)), low, high)
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
@@ -167,7 +175,7 @@ class Neuron(Stateful):
                 kind,
                 expected="[T, B, ...features], time first",
                 got=f"shape {tuple(x.shape)}",
-                do="Add the missing axis: x.unsqueeze(0) for a single step, ranvier.Direct(steps) to repeat a static input.",
+                do="Add the missing axis: x.unsqueeze(0) for a single step, which ranvier.Direct(steps) repeats.",
             )
         if not x.is_floating_point():
             raise Refusal(kind, expected="floating-point input", got=str(x.dtype), do="Convert it with x.float().")

@@ -47,7 +47,8 @@ class DelayLine(Stateful):
         longest, steps = max(self.delays), len(x)
         line = torch.cat([state["past"].transpose(0, 1).to(x.dtype), x])
         y = torch.cat([line[longest - d : longest - d + steps] for d in self.delays], dim=2)
-        return y, {"past": line[steps:].transpose(0, 1).to(state["past"].dtype)}
+        past = line[steps:].transpose(0, 1).to(state["past"].dtype, copy=True)  # a view would keep the whole line
+        return y, {"past": past}
 
     def extra_repr(self) -> str:
         return f"delays={list(self.delays)}"

@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor, nn
 
+from ranvier.core.checks import Refusal
 from ranvier.core.state import Stateful, state_dtype
 from ranvier.nn.neurons.neuron import Neuron, scan
 
@@ -10,8 +11,9 @@ class Recurrent(Stateful):
 
     z[t] = neuron(x[t] + synapse(z[t-1])).
 
-    Input: current x [T, B, ...features]. Output: what the neuron gives out, same shape.
-    Raises: what the neuron raises.
+    Input: current x [T, B, ...features]; the synapse gets single steps [1, B, ...features]. Output: what the neuron
+    gives out, same shape.
+    Raises: Refusal for a stateful synapse, and what the neuron raises.
     Source: Bellec et al., NeurIPS 2018 (recurrent spiking networks trained by gradients).
 
     >>> import torch, ranvier
@@ -22,6 +24,14 @@ class Recurrent(Stateful):
 
     def __init__(self, neuron: Neuron, synapse: nn.Module) -> None:
         super().__init__()
+        for name, module in synapse.named_modules():
+            if isinstance(module, Stateful):
+                raise Refusal(
+                    "Recurrent",
+                    expected="a synapse without state",
+                    got=f"{type(module).__name__} at {name or 'its root'!r}",
+                    do="Put it before or after the Recurrent.",
+                )
         self.neuron, self.synapse = neuron, synapse
         self.records = neuron.records
 
@@ -34,7 +44,7 @@ class Recurrent(Stateful):
 
         def step(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
             *states, z = values
-            z, *states = neuron.step(x + self.synapse(z.to(weight.dtype)).to(x.dtype), *states)
+            z, *states = neuron.step(x + self.synapse(z.to(weight.dtype)[None])[0].to(x.dtype), *states)
             return z, *states, z
 
         return scan(self, step, x, state)

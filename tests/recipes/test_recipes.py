@@ -1,0 +1,45 @@
+"""Every discovered recipe, at its smoke size."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ranvier.core.discovery import discover
+from ranvier.lab.recipe import Session
+from ranvier.lab.run import prepare, run_recipe
+
+RECIPES = list(discover("ranvier.recipes"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_smoke_size_runs_holds_its_claims_and_writes_a_report(name: str, tmp_path: Path) -> None:
+    done = run_recipe(
+        name, {"smoke": "true"}, Session(Path(), progress=False, accelerator="cpu"), tmp_path, "ranvier run"
+    )
+    assert done.facts["status"] == "finished"
+    assert done.facts["claims"] and all(row["held"] for row in done.facts["claims"])
+    assert (done.folder / "report.html").stat().st_size > 100_000
+    assert list((done.folder / "weights").glob("network-*.safetensors"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_full_size_has_claims_with_an_origin_and_a_source(name: str) -> None:
+    _, recipe, _ = prepare(name, {})
+    assert recipe.source and recipe.claims and all(claim.origin for claim in recipe.claims)
+    assert len(recipe.seeds) >= 3
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_same_seed_gives_the_same_numbers(name: str, tmp_path: Path) -> None:
+    session = Session(Path(), progress=False, accelerator="cpu")
+    first, second = (run_recipe(name, {"smoke": "true"}, session, tmp_path / k, "").facts for k in "ab")
+    assert first["curves"] == second["curves"] and first["metrics"] == second["metrics"]
+    third = run_recipe(name, {"smoke": "true"}, replace(session, seed=1), tmp_path / "c", "").facts
+    assert third["curves"] != first["curves"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_a_file_under_100_lines(name: str) -> None:
+    path = Path(__file__).parents[2] / "ranvier" / "recipes" / f"{name.replace('-', '_')}.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 100
