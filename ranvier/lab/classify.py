@@ -1,5 +1,6 @@
 """The usual fit: a classifier trained fold by fold, judged on what it has not seen, beside others in the same folds."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -103,9 +104,14 @@ class Classify:
         free = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": shrunk, "weight_decay": self.weight_decay}, {"params": free, "weight_decay": 0.0}]
         made = torch.optim.AdamW(groups, lr=self.learning_rate)
-        return made, torch.optim.lr_scheduler.OneCycleLR(
-            made, self.learning_rate, total_steps=steps, pct_start=self.warmup
-        )
+        rise = self.warmup * steps
+
+        def share(step: int) -> float:
+            if step < rise:
+                return (step + 1) / (rise + 1)
+            return 0.5 + 0.5 * math.cos(math.pi * (step - rise) / (steps - rise))
+
+        return made, torch.optim.lr_scheduler.LambdaLR(made, share)
 
     def _measure(self, name: str, tests: list[Samples], scores: list[Scores], result: Result) -> None:
         prefix = "" if name == "network" else f"{name}: "

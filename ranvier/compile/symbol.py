@@ -1,0 +1,279 @@
+"""Symbols: a neuron's step, run on these instead of tensors, leaves the graph of its operations.
+
+A symbol answers to torch's own names (`torch.exp(v)`, `v.abs()`, `torch.where(...)`), so a step is ordinary torch code. What
+an element-wise kernel can't do is refused where it is written, by name.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import torch
+
+from ranvier.core.checks import Refusal
+
+Key = tuple[Any, ...]
+
+BOOLEAN = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
+
+# torch's names for each operation, as functions and methods
+_UNARY = ("exp", "log", "tanh", "sigmoid", "sqrt", "sin", "cos", "abs", "atan", "erf", "sign")
+_BINARY = {
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "div": "div",
+    "true_divide": "div",
+    "maximum": "maximum",
+    "minimum": "minimum",
+}
+_BINARY |= {k: k for k in ("lt", "le", "gt", "ge", "eq", "ne")}
+_BINARY |= {"logical_and": "and", "logical_or": "or", "bitwise_and": "and", "bitwise_or": "or"}
+
+
+class Graph:
+    """The symbols of one trace; equal expressions are one symbol."""
+
+    def __init__(self) -> None:
+        self.symbols: dict[Key, Symbol] = {}
+
+    def input(self, name: str, fixed: bool = False) -> "Symbol":
+        """A value that comes from outside; `fixed` when it is the same at every step."""
+        return self._one("input", (), name, fixed)
+
+    def constant(self, value: float) -> "Symbol":
+        """A number."""
+        return self._one("constant", (), float(value), True)
+
+    def lift(self, value: Any) -> "Symbol":
+        """A symbol for a number; a symbol as it is."""
+        if isinstance(value, Symbol):
+            return value
+        if isinstance(value, bool | int | float):
+            return self.constant(value)
+        if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.requires_grad:
+            return self.constant(value.item())
+        raise _outside(f"a {type(value).__name__} that is neither declared nor a number", "declare it as a Parameter")
+
+    def apply(self, op: str, *args: Any, value: Any = None) -> "Symbol":
+        """The symbol of an operation, simplified where that is free of rounding."""
+        lifted = tuple(self.lift(a) for a in args)
+        simpler = _simplified(op, lifted, value)
+        return self._one(op, lifted, value, all(a.fixed for a in lifted)) if simpler is None else simpler
+
+    def _one(self, op: str, args: "tuple[Symbol, ...]", value: Any, fixed: bool) -> "Symbol":
+        key = (op, *(a.number for a in args), value)
+        if key not in self.symbols:
+            self.symbols[key] = Symbol(self, op, args, value, len(self.symbols), fixed)
+        return self.symbols[key]
+
+
+class Symbol:
+    """One value of a traced step: an operation on earlier symbols. A `fixed` one depends on parameters alone."""
+
+    __slots__ = ("args", "fixed", "graph", "number", "op", "value")
+
+    def __init__(self, graph: Graph, op: str, args: "tuple[Symbol, ...]", value: Any, number: int, fixed: bool) -> None:
+        self.graph, self.op, self.args, self.value, self.number, self.fixed = graph, op, args, value, number, fixed
+
+    def __add__(self, other: Any) -> "Symbol":
+        return self.graph.apply("add", self, other)
+
+    def __radd__(self, other: Any) -> "Symbol":
+        return self.graph.apply("add", other, self)
+
+    def __sub__(self, other: Any) -> "Symbol":
+        return self.graph.apply("sub", self, other)
+
+    def __rsub__(self, other: Any) -> "Symbol":
+        return self.graph.apply("sub", other, self)
+
+    def __mul__(self, other: Any) -> "Symbol":
+        return self.graph.apply("mul", self, other)
+
+    def __rmul__(self, other: Any) -> "Symbol":
+        return self.graph.apply("mul", other, self)
+
+    def __truediv__(self, other: Any) -> "Symbol":
+        return self.graph.apply("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> "Symbol":
+        return self.graph.apply("div", other, self)
+
+    def __neg__(self) -> "Symbol":
+        return self.graph.apply("neg", self)
+
+    def __lt__(self, other: Any) -> "Symbol":
+        return self.graph.apply("lt", self, other)
+
+    def __le__(self, other: Any) -> "Symbol":
+        return self.graph.apply("le", self, other)
+
+    def __gt__(self, other: Any) -> "Symbol":
+        return self.graph.apply("gt", self, other)
+
+    def __ge__(self, other: Any) -> "Symbol":
+        return self.graph.apply("ge", self, other)
+
+    def __and__(self, other: Any) -> "Symbol":
+        return self.graph.apply("and", self, other)
+
+    def __or__(self, other: Any) -> "Symbol":
+        return self.graph.apply("or", self, other)
+
+    def __invert__(self) -> "Symbol":
+        return self.graph.apply("not", self)
+
+    def __pow__(self, power: Any) -> "Symbol":
+        if isinstance(power, int) and 1 <= power <= 4:
+            return self if power == 1 else self * self ** (power - 1)
+        raise _outside(f"** {power}", "write powers up to 4 as integers, others with exp and log")
+
+    def __bool__(self) -> NoReturn:
+        raise _outside("a branch on a value", "write torch.where(condition, a, b)")
+
+    def detach(self) -> "Symbol":
+        """The same value, through which no gradient passes."""
+        return self.graph.apply("detach", self)
+
+    def square(self) -> "Symbol":
+        return self * self
+
+    def clamp(self, min: Any = None, max: Any = None) -> "Symbol":
+        """The value held in [min, max]; torch's gradient, which passes at the bounds themselves."""
+        value = self
+        if min is not None:
+            value = self.graph.apply("where", self < min, min, value)
+        if max is not None:
+            value = self.graph.apply("where", self > max, max, value)
+        return value
+
+    def clamp_min(self, min: Any) -> "Symbol":
+        return self.clamp(min=min)
+
+    def clamp_max(self, max: Any) -> "Symbol":
+        return self.clamp(max=max)
+
+    def to(self, *_: Any) -> "Symbol":
+        """A truth value as 0 or 1; a number as it is: kernels have one type of number."""
+        return self.graph.apply("where", self, 1.0, 0.0) if self.op in BOOLEAN else self
+
+    def float(self) -> "Symbol":
+        return self.to()
+
+    @property
+    def dtype(self) -> None:
+        """For `.to(x.dtype)`."""
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _UNARY:
+            return lambda: self.graph.apply(name, self)
+        if name in _BINARY:
+            return lambda other: self.graph.apply(_BINARY[name], self, other)
+        raise _outside(
+            f".{name}", f"use {', '.join(_UNARY)}, arithmetic, comparisons, torch.where, clamp, maximum, minimum"
+        )
+
+    @classmethod
+    def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> "Symbol":
+        name = getattr(func, "__name__", str(func)).strip("_")
+        graph = next(a.graph for a in args if isinstance(a, Symbol))
+        if name in _UNARY:
+            return graph.apply(name, *args)
+        if name in _BINARY:
+            return graph.apply(_BINARY[name], *args)
+        if name == "where":
+            return graph.apply("where", *args)
+        if name in ("clamp", "clip", "square", "clamp_min", "clamp_max", "detach"):
+            method = {"clip": "clamp"}.get(name, name)
+            result: Symbol = getattr(args[0], method)(*args[1:], **(kwargs or {}))
+            return result
+        if name in ("zeros_like", "ones_like"):
+            return graph.constant(float(name == "ones_like"))
+        if name in ("neg", "negative"):
+            return -graph.lift(args[0])
+        if name in ("rsub", "rdiv", "rtruediv", "rmul", "radd"):  # a tensor on the left of a symbol
+            return graph.apply({"rtruediv": "div"}.get(name, name[1:]), args[1], args[0])
+        raise _outside(
+            f"torch.{name}", f"use {', '.join(_UNARY)}, arithmetic, comparisons, torch.where, clamp, maximum, minimum"
+        )
+
+
+def topological(outputs: Iterable[Symbol]) -> list[Symbol]:
+    """All symbols that the outputs depend on, each after its arguments."""
+    order: dict[int, Symbol] = {}
+    stack = [(s, False) for s in reversed(list(outputs))]
+    while stack:
+        symbol, ready = stack.pop()
+        if ready:
+            order[symbol.number] = symbol
+        elif symbol.number not in order:
+            stack.append((symbol, True))
+            stack.extend((a, False) for a in reversed(symbol.args) if a.number not in order)
+    return list(order.values())
+
+
+def inputs(outputs: Iterable[Symbol]) -> set[str]:
+    """The names of the inputs that the outputs depend on."""
+    return {s.value for s in topological(outputs) if s.op == "input"}
+
+
+_FOLD: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "neg": lambda a: -a,
+}
+
+
+def _simplified(op: str, args: tuple[Symbol, ...], value: Any) -> Symbol | None:
+    graph = args[0].graph
+
+    def is_(symbol: Symbol, number: float) -> bool:
+        return symbol.op == "constant" and symbol.value == number
+
+    if op in _FOLD and all(a.op == "constant" for a in args):
+        return graph.constant(_FOLD[op](*(a.value for a in args)))
+    if op == "div" and all(a.op == "constant" for a in args) and args[1].value != 0:
+        return graph.constant(args[0].value / args[1].value)
+    match op, args:
+        case "mul", (a, b) if is_(a, 0) or is_(b, 0):
+            return graph.constant(0)
+        case (("mul" | "div"), (a, b)) if is_(b, 1):
+            return a
+        case "mul", (a, b) if is_(a, 1):
+            return b
+        case "mul", (a, b) if is_(a, -1):
+            return -b
+        case "mul", (a, b) if is_(b, -1):
+            return -a
+        case (("add" | "sub"), (a, b)) if is_(b, 0):
+            return a
+        case "add", (a, b) if is_(a, 0):
+            return b
+        case "sub", (a, b) if is_(a, 0):
+            return -b
+        case "add", (a, b) if b.op == "neg":
+            return a - b.args[0]
+        case "add", (a, b) if a.op == "neg":
+            return b - a.args[0]
+        case "sub", (a, b) if b.op == "neg":
+            return a + b.args[0]
+        case "neg", (a,) if a.op == "neg":
+            return a.args[0]
+        case "div", (a, b) if is_(a, 0):
+            return a
+        case "div", (a, b) if b.fixed and not a.fixed:
+            return a * (1.0 / b)  # the division leaves the time loop
+        case "where", (_, a, b) if a is b:
+            return a
+    return None
+
+
+def _outside(what: str, instead: str) -> Refusal:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename in (__file__, torch.overrides.__file__):
+        frame = frame.f_back
+    place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return Refusal(f"step at {place}", expected="operations that a kernel has", got=what, do=f"In a step {instead}.")
