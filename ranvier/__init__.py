@@ -1,5 +1,6 @@
 """Spiking neural networks: written once, trained fast, checked honestly."""
 
+from ranvier.compile.scan import backend
 from ranvier.core.checks import NonFinite, Refusal
 from ranvier.core.declarations import Parameter, State
 from ranvier.core.files import load, save
@@ -61,6 +62,7 @@ __all__ = [
     "SumPool2d",
     "Surrogate",
     "Triangle",
+    "backend",
     "checkpoint",
     "load",
     "run",

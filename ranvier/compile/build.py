@@ -23,7 +23,10 @@ def _made(path: Path) -> Path | None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        warnings.warn(f"{path}: kernels are built anew in every process, since this folder can't be made ({error.strerror}). Set RANVIER_CACHE.", stacklevel=3)
+        warnings.warn(
+            f"{path}: kernels are built anew in every process, since this folder can't be made ({error.strerror}). Set RANVIER_CACHE.",
+            stacklevel=3,
+        )
         return None
     return path
 
@@ -34,7 +37,9 @@ def build_llvm(source: str) -> Kernel:
     import llvmlite.binding as llvm
 
     machine = _machine()
-    key = hashlib.sha256("\n".join((source, llvm.get_host_cpu_name(), _features(), llvmlite.__version__)).encode()).hexdigest()
+    key = hashlib.sha256(
+        "\n".join((source, llvm.get_host_cpu_name(), _features(), llvmlite.__version__)).encode()
+    ).hexdigest()
     place = folder()
     kept = place / f"{key}.o" if place else None
     code = kept.read_bytes() if kept and kept.is_file() else None
@@ -43,13 +48,17 @@ def build_llvm(source: str) -> Kernel:
     if code is None:
         module = llvm.parse_assembly(source)
         options = llvm.create_pipeline_tuning_options(speed_level=2)
-        llvm.create_pass_builder(machine, options).getModulePassManager().run(module, llvm.create_pass_builder(machine, options))
+        llvm.create_pass_builder(machine, options).getModulePassManager().run(
+            module, llvm.create_pass_builder(machine, options)
+        )
         code = machine.emit_object(module)
         if kept:
             write(kept, code)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(engine.get_function_address("kernel"))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
+        engine.get_function_address("kernel")
+    )
     function.engine = engine  # type: ignore[attr-defined]  # the code lives as long as the function
     return function
 
@@ -72,7 +81,9 @@ def _machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=_features(), opt=3, reloc="pic", codemodel="small", jit=True)
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=_features(), opt=3, reloc="pic", codemodel="small", jit=True
+    )
 
 
 @cache

@@ -7,75 +7,21 @@ once more with masked loads and stores.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
 
+from ranvier.compile.kernel import SEGMENT, Variant, arguments, is_size
 from ranvier.compile.program import Program
 from ranvier.compile.symbol import Symbol, inputs, topological
 
-LANES, BLOCK, SEGMENT = 16, 512, 16
-"""Floats in a vector; neurons in a block; steps between two checkpoints of the states."""
+LANES, BLOCK = 16, 512
+"""Floats in a vector; neurons in a block."""
 
 I64, I32, I16, PTR = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.PointerType()
 _FLOAT, _DOUBLE, _HALF = ir.FloatType(), ir.DoubleType(), ir.HalfType()
 STORED = {"float32": _FLOAT, "float64": _DOUBLE, "float16": _HALF, "bfloat16": I16}
 _CONTRACT = ("contract",)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a kernel is made for, beyond the program: only what is asked for is loaded, computed and stored."""
-
-    io: str
-    """dtype of input and output"""
-    columns: frozenset[str]
-    """the parameters that differ from neuron to neuron"""
-    rest: tuple[float, ...]
-    """where the states start when they are not given"""
-    initial: bool = False
-    """initial states are given"""
-    record: tuple[str, ...] = ()
-    """the states whose course is written (forward) or has a gradient (backward)"""
-    checkpoints: bool = False
-    """forward: write the states every SEGMENT steps"""
-    spikes: bool = True
-    """backward: the output has a gradient"""
-    final: bool = False
-    """backward: the final states have gradients"""
-    grad_x: bool = True
-    grad_initial: bool = False
-
-    @property
-    def number(self) -> str:
-        """The dtype of states and parameters."""
-        return "float64" if self.io == "float64" else "float32"
-
-
-def arguments(program: Program, variant: Variant, backward: bool) -> list[str]:
-    """The names of a kernel's arguments, in order: sizes, then addresses."""
-    sized = [f"{what}:{k}" for k in program.parameters if k in variant.columns for what in ("inner", "count")]
-    states, parameters = program.states, [f"p:{k}" for k in program.parameters]
-    initial = [f"initial:{k}" for k in states if variant.initial]
-    checkpoints = [f"checkpoint:{k}" for k in states]
-    if not backward:
-        return [
-            *("T", "M", *sized, "x", "y"),
-            *(parameters + initial + [f"final:{k}" for k in states]),
-            *(f"record:{k}" for k in variant.record),
-            *(checkpoints if variant.checkpoints else []),
-        ]
-    return [
-        *("T", "M", *sized, "x"),
-        *(parameters + initial + checkpoints),
-        *(["gy"] if variant.spikes else []),
-        *(f"gs:{k}" for k in states if variant.final),
-        *(f"grecord:{k}" for k in variant.record),
-        *(["gx"] if variant.grad_x else []),
-        *(f"ginitial:{k}" for k in states if variant.grad_initial),
-        *(f"gp:{k}" for k in program.learnt),
-    ]
 
 
 def source(program: Program, variant: Variant, backward: bool) -> str:
@@ -96,17 +42,21 @@ class _Kernel:
         self.arg = {}
         for position, name in enumerate(arguments(program, variant, backward)):
             value = b.load(b.gep(table, [I64(position)], source_etype=I64), typ=I64)
-            self.arg[name] = value if name in ("T", "M") or name.split(":")[0] in ("inner", "count") else b.inttoptr(value, PTR)
+            self.arg[name] = value if is_size(name) else b.inttoptr(value, PTR)
         self.arrays: dict[str, ir.Value] = {}
-        scratch = [*(f"s:{k}" for k in program.states), *(f"fixed:{i}" for i, f in enumerate(program.fixed) if self.by_column(f))]
+        scratch = [
+            *(f"s:{k}" for k in program.states),
+            *(f"fixed:{i}" for i, f in enumerate(program.fixed) if self.by_column(f)),
+        ]
         scratch += [f"p:{k}" for k in program.parameters if k in variant.columns]
         if backward:
             scratch += [*(f"gs:{k}" for k in program.states), *(f"gh:{i}" for i in program.grad_fixed)]
         for name in scratch:
-            self.arrays[name] = b.alloca(self.vector, BLOCK // LANES)
+            self.arrays[name] = self.block_array(1)
         if backward:
             for k in program.states:
-                self.arrays[f"past:{k}"] = b.alloca(self.vector, SEGMENT * BLOCK // LANES)
+                self.arrays[f"past:{k}"] = self.block_array(SEGMENT)
+        self.place = b.alloca(I64), b.alloca(I64)  # where in a parameter the present neuron reads
         self.scalars = self._scalars()
         with self.loop(low, high) as block:
             self.first = b.mul(block, I64(BLOCK))
@@ -189,7 +139,9 @@ class _Kernel:
                 self.each_vector(step)
         if v.grad_initial:
             for k in p.states:
-                self.each_vector(lambda j, mask, k=k: self.store(f"ginitial:{k}", I64(0), j, mask, self.get(f"gs:{k}", j)))
+                self.each_vector(
+                    lambda j, mask, k=k: self.store(f"ginitial:{k}", I64(0), j, mask, self.get(f"gs:{k}", j))
+                )
         if p.learnt:
             self.each_vector(self.parameter_gradients)
 
@@ -239,11 +191,13 @@ class _Kernel:
             if k not in self.variant.columns:
                 continue
             inner, count = self.arg[f"inner:{k}"], self.arg[f"count:{k}"]
-            row, within = b.alloca(I64), b.alloca(I64)
+            row, within = self.place
             b.store(b.urem(b.udiv(self.first, inner), count), row)
             b.store(b.urem(self.first, inner), within)
             with self.loop(I64(0), self.size) as c:
-                value = b.load(b.gep(self.arg[f"p:{k}"], [b.load(row, typ=I64)], source_etype=self.number), typ=self.number)
+                value = b.load(
+                    b.gep(self.arg[f"p:{k}"], [b.load(row, typ=I64)], source_etype=self.number), typ=self.number
+                )
                 b.store(value, b.gep(self.arrays[f"p:{k}"], [c], source_etype=self.number))
                 moved = b.add(b.load(within, typ=I64), I64(1))
                 wraps = b.icmp_unsigned("==", moved, inner)
@@ -266,7 +220,9 @@ class _Kernel:
     def environment(self, j: ir.Value, given: Mapping[str, ir.Value]) -> "_Lazy":
         """The values of inputs and fixed symbols for the neurons at j; loaded when first asked for."""
         p = self.program
-        places: dict[int, Callable[[], ir.Value]] = {f.number: lambda i=i: self.get(f"fixed:{i}", j) for i, f in enumerate(p.fixed) if self.by_column(f)}
+        places: dict[int, Callable[[], ir.Value]] = {
+            f.number: lambda i=i: self.get(f"fixed:{i}", j) for i, f in enumerate(p.fixed) if self.by_column(f)
+        }
         return _Lazy(self.scalars, places, lambda name: given[name] if name in given else self.get(name, j))
 
     def evaluate(self, outputs: Sequence[Symbol], env: "Mapping[int, ir.Value] | _Lazy") -> list[ir.Value]:
@@ -277,7 +233,11 @@ class _Kernel:
             if symbol.number not in done:
                 known = env.find(symbol) if isinstance(env, _Lazy) else env.get(symbol.number)
                 if known is None:
-                    known = self.math.constant(symbol.value) if symbol.op == "constant" else self.math.apply(symbol, [value(a) for a in symbol.args])
+                    known = (
+                        self.math.constant(symbol.value)
+                        if symbol.op == "constant"
+                        else self.math.apply(symbol, [value(a) for a in symbol.args])
+                    )
                 done[symbol.number] = known
             return done[symbol.number]
 
@@ -322,6 +282,11 @@ class _Kernel:
             lanes = ir.Constant(ir.VectorType(I32, LANES), [I32(i) for i in range(LANES)])
             body(whole, b.icmp_unsigned("<", lanes, _splat(b, left, LANES)))
 
+    def block_array(self, rows: int) -> ir.Value:
+        array = self.b.alloca(self.vector, rows * BLOCK // LANES)
+        array.type = PTR  # read and written as vectors and as single numbers
+        return array
+
     def get(self, array: str, j: ir.Value) -> ir.Value:
         return self.b.load(self.b.gep(self.arrays[array], [j], source_etype=self.number), typ=self.vector, align=4)
 
@@ -330,7 +295,8 @@ class _Kernel:
 
     def _place(self, name: str, row: ir.Value, j: ir.Value) -> tuple[ir.Value, ir.Type]:
         stored = STORED[self.variant.io] if name in ("x", "y", "gx", "gy") else self.number
-        offset = self.b.add(self.b.mul(row, self.arg["M"]), self.b.add(self.first, j))
+        stride = self.arg.get(f"stride:{name}", self.arg["M"])
+        offset = self.b.add(self.b.mul(row, stride), self.b.add(self.first, j))
         return self.b.gep(self.arg[name], [offset], source_etype=stored), stored
 
     def load(self, name: str, row: ir.Value, j: ir.Value, mask: ir.Value | None) -> ir.Value:
@@ -352,7 +318,12 @@ class _Kernel:
 
 
 class _Lazy:
-    def __init__(self, known: Mapping[int, ir.Value], places: Mapping[int, Callable[[], ir.Value]], read: Callable[[str], ir.Value]) -> None:
+    def __init__(
+        self,
+        known: Mapping[int, ir.Value],
+        places: Mapping[int, Callable[[], ir.Value]],
+        read: Callable[[str], ir.Value],
+    ) -> None:
         self.known, self.places, self.read = known, places, read
 
     def find(self, symbol: Symbol) -> ir.Value | None:
@@ -370,7 +341,9 @@ def _bytes(stored: ir.Type) -> int:
 def _splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     kind = ir.VectorType(value.type, lanes)
     one = b.insert_element(ir.Constant(kind, ir.Undefined), value, I32(0))
-    return b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [I32(0)] * lanes))
+    return b.shuffle_vector(
+        one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [I32(0)] * lanes)
+    )
 
 
 class _Math:
@@ -410,7 +383,9 @@ class _Math:
     def widened(self, raw: ir.Value) -> ir.Value:
         b = self.b
         if raw.type.element is I16:  # bfloat16 is the upper half of a float
-            wide = b.shl(b.zext(raw, ir.VectorType(I32, LANES)), ir.Constant(ir.VectorType(I32, LANES), [I32(16)] * LANES))
+            wide = b.shl(
+                b.zext(raw, ir.VectorType(I32, LANES)), ir.Constant(ir.VectorType(I32, LANES), [I32(16)] * LANES)
+            )
             return b.bitcast(wide, self.vector)
         return b.fpext(raw, self.vector) if raw.type.element is _HALF else raw
 

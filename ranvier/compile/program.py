@@ -10,7 +10,7 @@ Equation = Callable[[Symbol, Mapping[str, Symbol], Mapping[str, Symbol]], Sequen
 """x, parameters and states to the output and the new states."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """What a kernel has to compute, as symbols. Inputs are named x, gy, s:NAME, gs:NAME, p:NAME and gh:INDEX."""
 

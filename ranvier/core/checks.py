@@ -26,7 +26,7 @@ class NonFinite(ArithmeticError):
     """NaN or Inf where finite numbers are needed; the text names the sample or the layer."""
 
 
-class MissingPackage(ImportError):
+class MissingPackage(_Sendable, ImportError):
     """A package that this needs is not installed; the text is the line that installs it."""
 
     def __init__(self, package: str, requirement: str) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ranvier.core.checks import Refusal
 
+_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save's zip, and bare ones
+
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` so that a reader sees the old file or the new one, never a half."""
@@ -69,8 +71,8 @@ def metadata(path: str | Path) -> dict[str, str]:
 def _read(path: Path) -> Iterator[None]:
     with path.open("rb") as file:
         head = file.read(9)
-    # torch.save's zip, and a bare pickle; the length that safetensors starts with may have these bytes, but a brace follows
-    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
+    # the length that safetensors starts with may have the same bytes, but a brace follows it
+    if head[:2] in _PICKLES and head[8:] != b"{":
         raise Refusal(
             str(path),
             expected="safetensors",

@@ -51,7 +51,8 @@ class Carrier:
             )
         self.seen.append(name)
 
-    def take(self, module: "Stateful", x: Tensor) -> dict[str, Tensor]:
+    def take(self, module: "Stateful", x: Tensor) -> dict[str, Tensor] | None:
+        """The state that the module left off with; None when it starts at rest."""
         if module not in self.names:
             raise Refusal(
                 type(module).__name__,
@@ -60,10 +61,9 @@ class Carrier:
                 do="Register it as a submodule, so that its state has a name.",
             )
         self.see(self.names[module])
-        rest = module.rest(x)
         if self.before is None:
-            return rest
-        return {key: self._checked(self.name(module, key), value) for key, value in rest.items()}
+            return None
+        return {key: self._checked(self.name(module, key), value) for key, value in module.rest(x).items()}
 
     def _checked(self, name: str, rest: Tensor) -> Tensor:
         assert self.before is not None
@@ -152,12 +152,17 @@ class Stateful(nn.Module, ABC):
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The output for the whole sequence `x`, and the state after it."""
 
+    def begin(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `advance`, from rest."""
+        return self.advance(x, self.rest(x))
+
     def forward(self, x: Tensor) -> Tensor:
         carrier = current()
         if carrier is None:
             self._refuse_recomputation()
-            return self.advance(x, self.rest(x))[0]
-        y, state = self.advance(x, carrier.take(self, x))
+            return self.begin(x)[0]
+        given = carrier.take(self, x)
+        y, state = self.begin(x) if given is None else self.advance(x, given)
         carrier.put(self, state)
         return y
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ranvier.compile.symbol import Symbol
 from ranvier.core.checks import Refusal
 
 
@@ -180,5 +181,7 @@ def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
     >>> z = spike(u, Arctan()); z.sum().backward(); z.tolist(), u.grad
     ([0.0, 1.0], tensor([0.3183, 0.6366]))
     """
+    if isinstance(u, Symbol):
+        return u.graph.apply("spike", u, value=surrogate)
     z: Tensor = _Spike.apply(u, surrogate)  # type: ignore[no-untyped-call]
     return z

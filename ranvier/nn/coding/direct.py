@@ -32,7 +32,9 @@ class Direct(nn.Module):
 def positive(owner: str, steps: int) -> int:
     """`steps`, or a refusal when there are none."""
     if steps < 1:
-        raise Refusal(owner, expected="1 step or more", got=str(steps), do="Choose how many time steps present the input.")
+        raise Refusal(
+            owner, expected="1 step or more", got=str(steps), do="Choose how many time steps present the input."
+        )
     return steps
 
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar, Literal
@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ranvier.compile.program import Program, program
+from ranvier.compile.scan import scan, wants_reference
+from ranvier.compile.symbol import Symbol
 from ranvier.core.checks import Refusal, nearest
 from ranvier.core.declarations import Parameter, State, checked, within
 from ranvier.core.state import Stateful, state_dtype
@@ -149,12 +152,46 @@ class Neuron(Stateful):
             k: torch.full(x.shape[1:], s.rest, dtype=state_dtype(x), device=x.device) for k, s in self.states.items()
         }
 
+    def begin(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if wants_reference():
+            return super().begin(x)
+        self._refuse_shape(x)
+        return self._fused(x, None)
+
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return scan(self, self.bind(state_dtype(x)).step, x, state)
+        return reference(self, self.bind(state_dtype(x)).step, x, state) if wants_reference() else self._fused(x, state)
+
+    def _fused(self, x: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, dict[str, Tensor]]:
+        names = tuple(self.states)
+        y, finals, records = scan(
+            self._key(),
+            self._program,
+            tuple(s.rest for s in self.states.values()),
+            x,
+            None if state is None else [state[k] for k in names],
+            {k: getattr(self, k) for k in self.declared},
+            record := tuple(k for k in names if self.wants(k)),
+        )
+        self.note("spikes", y)
+        for name, value in zip(record, records, strict=True):
+            self.note(name, value)
+        return y, dict(zip(names, finals, strict=True))
+
+    def _key(self) -> Hashable:
+        """What the equation depends on besides the values of its parameters."""
+        options = tuple((k, v) for k, v in vars(self).items() if not k.startswith("_"))
+        return type(self), options, tuple(self._parameters)
+
+    def _program(self, learnt: tuple[str, ...]) -> Program:
+        def equation(x: Symbol, p: Mapping[str, Symbol], s: Mapping[str, Symbol]) -> Sequence[Symbol]:
+            result: Sequence[Symbol] = self._bound(self, p).step(x, *s.values())
+            return result
+
+        return program(equation, tuple(self.declared), tuple(self.states), learnt)
 
     def bind(self, dtype: torch.dtype) -> "Bound":
         """The neuron with its parameters within bounds and in the state's dtype, ready for `step`."""
-        return self._bound(self, dtype)
+        return self._bound(self, {k: getattr(self, k).to(dtype) for k in self.declared})
 
     def extra_repr(self) -> str:
         values = {k: getattr(self, k) for k in self.declared}
@@ -198,13 +235,13 @@ class Bound:
     Each neuron class has a twin of this class that has the neuron's own methods, so that they see the same values.
     """
 
-    def __init__(self, neuron: Neuron, dtype: torch.dtype) -> None:
+    def __init__(self, neuron: Neuron, values: Mapping[str, Tensor] | Mapping[str, Symbol]) -> None:
         self.neuron = neuron
         self.decays: dict[int, tuple[Tensor, Tensor]] = {}
         for name, declaration in neuron.declared.items():
             _, low, high = declaration.scaled(neuron.dt)
-            value = getattr(neuron, name)
-            setattr(self, name, (within(value, low, high) if value.requires_grad else value).to(dtype))
+            value = values[name]
+            setattr(self, name, _held(value, low, high) if name in neuron._parameters else value)
 
     def decay(self, tau: Tensor) -> Tensor:
         if id(tau) not in self.decays:
@@ -213,6 +250,12 @@ class Bound:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["neuron"], name)
+
+
+def _held(value: Tensor | Symbol, low: float, high: float) -> Tensor | Symbol:
+    if isinstance(value, Symbol):
+        return value.graph.apply("within", value, value=(low, high))
+    return within(value, low, high)
 
 
 def _twin(cls: type[Neuron]) -> type[Bound]:
@@ -224,7 +267,7 @@ def _twin(cls: type[Neuron]) -> type[Bound]:
     return type(f"Bound{cls.__name__}", (Bound,), {**methods, **decay})
 
 
-def scan(
+def reference(
     module: Stateful, step: Callable[..., tuple[Tensor, ...]], x: Tensor, state: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The reference: `step` over every time step of x, recording what the run asks for."""

@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 from ranvier.core.checks import Refusal
 from ranvier.core.state import Stateful, state_dtype
-from ranvier.nn.neurons.neuron import Neuron, scan
+from ranvier.nn.neurons.neuron import Neuron, reference
 
 
 class Recurrent(Stateful):
@@ -47,4 +47,4 @@ class Recurrent(Stateful):
             z, *states = neuron.step(x + self.synapse(z.to(weight.dtype)[None])[0].to(x.dtype), *states)
             return z, *states, z
 
-        return scan(self, step, x, state)
+        return reference(self, step, x, state)
