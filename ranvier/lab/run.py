@@ -13,8 +13,10 @@ from typing import Any
 from ranvier.core.checks import Refusal
 from ranvier.core.discovery import Found, find
 from ranvier.core.files import write_json
+from ranvier.lab.anatomy import anatomy, record
 from ranvier.lab.machine import commit, hardware, versions
 from ranvier.lab.recipe import Recipe, Result, Session, settings
+from ranvier.lab.report import write
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def run_recipe(name: str, given: Mapping[str, str], session: Session, root: Path
         "classes": list(result.classes),
         "confusion": result.confusion,
     }
+    if result.model is not None and result.examples is not None:
+        facts |= anatomy(result.model, result.examples.batch()).entries()
+        facts["examples"] = record(result.model, result.examples, session.folder / "activity.safetensors")
     write_json(session.folder / "run.json", facts)
+    write(session.folder)
     return Run(session.folder, result, facts)
 
 
