@@ -2,7 +2,9 @@
 
 import ctypes
 import hashlib
+import importlib.util
 import os
+import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
@@ -61,6 +63,25 @@ def build_llvm(source: str) -> Kernel:
     )
     function.engine = engine  # type: ignore[attr-defined]  # the code lives as long as the function
     return function
+
+
+def build_triton(source: str) -> Any:
+    """The function `kernel` of a Triton module. Triton needs it in a file, and keeps the machine code in its own cache."""
+    key = hashlib.sha256(source.encode()).hexdigest()
+    place = folder() or Path(_scratch())
+    path = place / f"triton_{key}.py"
+    if not path.is_file():
+        write(path, source.encode())
+    spec = importlib.util.spec_from_file_location(f"ranvier_triton_{key}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.kernel
+
+
+@cache
+def _scratch() -> str:
+    return tempfile.mkdtemp(prefix="ranvier-kernels-")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 
 from ranvier.compile.program import Program
 
-SEGMENT = 16
-"""Steps between two checkpoints of the states, from which backward computes the states again."""
+
+def segment(program: Program) -> int:
+    """Steps between two checkpoints of the states, from which backward computes the states again.
+
+    As many as a first-level cache holds on a CPU and the registers on a GPU.
+    """
+    return 16 if len(program.states) < 2 else 8
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ranvier.compile.kernel import SEGMENT, Variant, arguments, is_size
+from ranvier.compile.kernel import Variant, arguments, is_size, segment
 from ranvier.compile.program import Program
 from ranvier.compile.symbol import Symbol, inputs, topological
 
@@ -31,7 +31,7 @@ def source(program: Program, variant: Variant, backward: bool) -> str:
 
 class _Kernel:
     def __init__(self, program: Program, variant: Variant, backward: bool) -> None:
-        self.program, self.variant = program, variant
+        self.program, self.variant, self.steps = program, variant, segment(program)
         self.number = STORED[variant.number]
         self.vector = ir.VectorType(self.number, LANES)
         self.module = ir.Module(name="kernel")
@@ -55,7 +55,7 @@ class _Kernel:
             self.arrays[name] = self.block_array(1)
         if backward:
             for k in program.states:
-                self.arrays[f"past:{k}"] = self.block_array(SEGMENT)
+                self.arrays[f"past:{k}"] = self.block_array(self.steps)
         self.place = b.alloca(I64), b.alloca(I64)  # where in a parameter the present neuron reads
         self.scalars = self._scalars()
         with self.loop(low, high) as block:
@@ -263,13 +263,13 @@ class _Kernel:
 
     @contextmanager
     def segments(self, reverse: bool = False) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
-        """Number, begin and end of each run of SEGMENT time steps."""
+        """Number, begin and end of each run of steps between two checkpoints."""
         b, steps = self.b, self.arg["T"]
-        count = b.udiv(b.add(steps, I64(SEGMENT - 1)), I64(SEGMENT))
+        count = b.udiv(b.add(steps, I64(self.steps - 1)), I64(self.steps))
         with self.loop(I64(0), count) as number:
             segment = b.sub(b.sub(count, I64(1)), number) if reverse else number
-            begin = b.mul(segment, I64(SEGMENT))
-            end = b.add(begin, I64(SEGMENT))
+            begin = b.mul(segment, I64(self.steps))
+            end = b.add(begin, I64(self.steps))
             yield segment, begin, b.select(b.icmp_unsigned("<", end, steps), end, steps)
 
     def each_vector(self, body: Callable[[ir.Value, ir.Value | None], None]) -> None:

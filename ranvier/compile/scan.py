@@ -1,17 +1,18 @@
 """The time loop of a program as one differentiable operation, on the device where its input is."""
 
+import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ranvier.compile.kernel import SEGMENT, Variant
+from ranvier.compile.kernel import Variant, segment
 from ranvier.compile.program import Program
 from ranvier.core.checks import Refusal, nearest
 
@@ -87,11 +88,11 @@ class Plan:
         """Output, final states and records; and with `keep` the checkpoints for backward."""
         launch, empty = _device(x)
         variant = replace(self.variant, checkpoints=keep)
-        y = empty(x.shape, x.dtype)
-        finals = [empty(x.shape[1:], self.number) for _ in self.program.states]
-        records = [empty(x.shape, self.number) for _ in variant.record]
-        rows = max(-(-len(x) // SEGMENT) - 1, 0)
-        checkpoints = [empty((rows, *x.shape[1:]), self.number) for _ in self.program.states] if keep else []
+        y = empty(x.shape, dtype=x.dtype)
+        finals = [empty(x.shape[1:], dtype=self.number) for _ in self.program.states]
+        records = [empty(x.shape, dtype=self.number) for _ in variant.record]
+        rows = max(-(-len(x) // segment(self.program)) - 1, 0)
+        checkpoints = [empty((rows, *x.shape[1:]), dtype=self.number) for _ in self.program.states] if keep else []
         given: dict[str, Tensor | int] = {**self.sizes(x), **self.inputs(x, values), "y": y}
         given |= {f"final:{k}": t for k, t in zip(self.program.states, finals, strict=True)}
         given |= {f"record:{k}": t for k, t in zip(variant.record, records, strict=True)}
@@ -135,10 +136,10 @@ class Plan:
             f"grecord:{k}": g.contiguous() for k, g in zip(self.variant.record, records, strict=True) if g is not None
         }
         if variant.grad_x:
-            given["gx"] = empty(x.shape, x.dtype)
+            given["gx"] = empty(x.shape, dtype=x.dtype)
         if variant.grad_initial:
-            given |= {f"ginitial:{k}": empty(x.shape[1:], self.number) for k in states}
-        given |= {f"gp:{k}": empty(x.shape[1:], self.number) for k in learnt}
+            given |= {f"ginitial:{k}": empty(x.shape[1:], dtype=self.number) for k in states}
+        given |= {f"gp:{k}": empty(x.shape[1:], dtype=self.number) for k in learnt}
         launch(program, variant, True, given)
         found: list[Tensor | None] = [given.get("gx")]  # type: ignore[list-item]
         for name, value, layout in zip(program.parameters, values, self.layouts, strict=False):
@@ -157,16 +158,25 @@ def by_rows(x: Tensor) -> Tensor:
 
 
 def _device(x: Tensor) -> tuple[Callable[..., None], Callable[..., Tensor]]:
-    if x.device.type == "cpu":
-        from ranvier.compile.cpu import empty, launch
+    if x.device.type == "cpu" and not _interpreting():
+        from ranvier.compile import cpu
 
-        return launch, empty
+        return cpu.launch, cpu.empty
+    if x.device.type in ("cuda", "cpu"):
+        from ranvier.compile import gpu
+
+        return gpu.launch, partial(torch.empty, device=x.device)
     raise Refusal(
         "fused neurons",
-        expected="a tensor on the CPU",
+        expected="a tensor on a CPU or a CUDA GPU",
         got=f"one on {x.device}",
         do="Choose ranvier.backend('reference').",
     )
+
+
+def _interpreting() -> bool:
+    """Whether Triton's interpreter stands in for a GPU, as the tests have it."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 class _Scan(torch.autograd.Function):

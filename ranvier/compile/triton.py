@@ -1,0 +1,248 @@
+"""GPU kernels: a program printed as Triton text, the states in registers for the whole time loop.
+
+One kernel instance works on a block of neurons, SEGMENT steps at a time, unrolled: a segment's loads all start before its
+arithmetic, and no number of steps needs a kernel of its own. Backward goes through the segments from the last to the first and
+computes each one's states again from its checkpoint, into registers.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ranvier.compile.kernel import Variant, arguments, is_size, segment
+from ranvier.compile.program import Program
+from ranvier.compile.symbol import Symbol, topological
+
+_HEAD = """import triton
+import triton.language as tl
+
+
+@triton.jit
+def kernel({arguments}, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+"""
+
+# one line per operation; {0}, {1}, {2} are its arguments
+OPERATIONS = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "neg": "-{0}",
+    "lt": "{0} < {1}",
+    "le": "{0} <= {1}",
+    "gt": "{0} > {1}",
+    "ge": "{0} >= {1}",
+    "eq": "{0} == {1}",
+    "ne": "{0} != {1}",
+    "and": "{0} & {1}",
+    "or": "{0} | {1}",
+    "not": "~{0}",
+    "where": "tl.where({0}, {1}, {2})",
+    "maximum": "tl.where({0} != {0}, {0}, tl.where({0} > {1}, {0}, {1}))",
+    "minimum": "tl.where({0} != {0}, {0}, tl.where({0} < {1}, {0}, {1}))",
+    "exp": "tl.exp({0})",
+    "log": "tl.log({0})",
+    "sigmoid": "1.0 / (1.0 + tl.exp(-{0}))",
+    "tanh": "tl.where(tl.abs({0}) < 0.04, {0} - {0} * {0} * {0} * (1.0 / 3.0 - {0} * {0} * (2.0 / 15.0)), "
+    "tl.where({0} > 0, 1.0, -1.0) * (1.0 - 2.0 / (tl.exp(2.0 * tl.abs({0})) + 1.0)))",
+    "sqrt": "tl.sqrt({0})",
+    "sin": "tl.sin({0})",
+    "cos": "tl.cos({0})",
+    "abs": "tl.abs({0})",
+    "erf": "tl.erf({0})",
+    "sign": "tl.where({0} > 0, 1.0, tl.where({0} < 0, -1.0, 0.0))",
+    "floor": "tl.floor({0})",
+    "round": "tl.where(tl.abs({0}) < 4194304.0, ({0} + 12582912.0) - 12582912.0, {0})",
+    "spike": "tl.where({0} >= 0, 1.0, 0.0)",
+    "detach": "{0}",
+    "within": "tl.where({0} < {low}, {low}, tl.where({0} > {high}, {high}, {0}))",
+}
+
+
+def source(program: Program, variant: Variant, backward: bool) -> str:
+    """The kernel as Python text for Triton."""
+    return _Text(program, variant, backward).text
+
+
+def name(argument: str) -> str:
+    """An argument's name as a Python identifier."""
+    return argument.replace(":", "_")
+
+
+class _Text:
+    def __init__(self, program: Program, variant: Variant, backward: bool) -> None:
+        self.program, self.variant = program, variant
+        self.number = "tl.float64" if variant.number == "float64" else "tl.float32"
+        self.steps = segment(program)
+        self.lines: list[str] = []
+        self.indent = 1
+        self.temporary = 0
+        names = arguments(program, variant, backward)
+        self.say("i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)")
+        self.say("m = i < M")
+        for size in names:
+            if is_size(size) and size != "T":  # rows times neurons can pass 2^31
+                self.say(f"wide_{name(size)} = {name(size)} + tl.full([], 0, tl.int64)")
+        self.fixed = self._fixed()
+        self._backward() if backward else self._forward()
+        self.text = _HEAD.format(arguments=", ".join(name(a) for a in names)) + "\n".join(self.lines) + "\n"
+
+    def say(self, line: str) -> None:
+        self.lines.append("    " * self.indent + line)
+
+    def _forward(self) -> None:
+        p, v = self.program, self.variant
+        later = "(tl.full([BLOCK], begin, tl.int32) > 0)"
+        self.start_states()
+        self.say(f"for begin in range(0, T, {self.steps}):")
+        self.indent += 1
+        if v.checkpoints:
+            for k in p.states:
+                self.store(f"checkpoint:{k}", f"begin // {self.steps} - 1", f"s_{k}", mask=f"m & {later}")
+        self.load_steps("x")
+        for step in range(self.steps):
+            active = self.active(step)
+            names = {"x": f"x{step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
+            y, *after = self.evaluate([p.output, *p.after], names)
+            self.store("y", f"begin + {step}", y, mask=f"m & {active}")
+            for k, value in zip(p.states, after, strict=True):
+                if k in v.record:
+                    self.store(f"record:{k}", f"begin + {step}", value, mask=f"m & {active}")
+            self.move([f"s_{k}" for k in p.states], after, step)
+        self.indent -= 1
+        for k in p.states:
+            self.store(f"final:{k}", "0", f"s_{k}")
+
+    def _backward(self) -> None:
+        p, v = self.program, self.variant
+        later = "(tl.full([BLOCK], begin, tl.int32) > 0)"
+        for k in p.states:
+            self.say(f"gs_{k} = {self.loaded(f'gs:{k}', '0') if v.final else self.filled(0.0)}")
+        for j in p.grad_fixed:
+            self.say(f"gh_{j} = {self.filled(0.0)}")
+        self.say(f"for back in range(0, T, {self.steps}):")
+        self.indent += 1
+        self.say(f"begin = ((T - 1) // {self.steps}) * {self.steps} - back")
+        self.start_states(mask=f"m & ~{later}")
+        for k in p.states:
+            saved = self.loaded(f"checkpoint:{k}", f"begin // {self.steps} - 1", mask=f"m & {later}")
+            self.say(f"s_{k} = tl.where({later}, {saved}, s_{k})")
+        self.load_steps("x")
+        for given in (*(["gy"] if v.spikes else []), *(f"grecord:{k}" for k in v.record)):
+            self.load_steps(given)
+        for step in range(self.steps):
+            for k in p.states:
+                self.say(f"past_{k}{step} = s_{k}")
+            if step + 1 < self.steps:
+                after = self.evaluate(p.after, {"x": f"x{step}", **{f"s:{k}": f"s_{k}" for k in p.states}})
+                for k, value in zip(p.states, after, strict=True):
+                    self.say(f"s_{k} = {value}")
+        for step in reversed(range(self.steps)):
+            names = {"x": f"x{step}", "gy": f"gy{step}" if v.spikes else self.filled(0.0)}
+            for k in p.states:
+                names[f"s:{k}"] = f"past_{k}{step}"
+                if k in v.record:
+                    self.say(f"gs_{k} += {name(f'grecord:{k}')}{step}")
+                names[f"gs:{k}"] = f"gs_{k}"
+            wanted = [p.grad_x, *p.grad_states, *p.grad_fixed.values()]
+            gx, *rest = self.evaluate(wanted if v.grad_x else [p.grad_states[0], *wanted[1:]], names)
+            if v.grad_x:
+                self.store("gx", f"begin + {step}", gx, mask=f"m & {self.active(step)}")
+            for j, value in zip(p.grad_fixed, rest[len(p.states) :], strict=True):
+                self.say(f"gh_{j} += {self.if_active(step, value, '0.0')}")
+            self.move([f"gs_{k}" for k in p.states], rest[: len(p.states)], step)
+        self.indent -= 1
+        if v.grad_initial:
+            for k in p.states:
+                self.store(f"ginitial:{k}", "0", f"gs_{k}")
+        if p.learnt:
+            values = self.evaluate(p.grad_parameters, {f"gh:{j}": f"gh_{j}" for j in p.grad_fixed})
+            for k, value in zip(p.learnt, values, strict=True):
+                self.store(f"gp:{k}", "0", value)
+
+    # --- pieces
+
+    def start_states(self, mask: str = "m") -> None:
+        for k, rest in zip(self.program.states, self.variant.rest, strict=True):
+            value = self.loaded(f"initial:{k}", "0", mask) if self.variant.initial else self.filled(rest)
+            self.say(f"s_{k} = {value}")
+
+    def load_steps(self, what: str) -> None:
+        for step in range(self.steps):
+            self.say(f"{name(what)}{step} = {self.loaded(what, f'begin + {step}', f'm & {self.active(step)}')}")
+
+    def active(self, step: int) -> str:
+        """Whether a step of the segment is one of the sequence, for every neuron of the block."""
+        return f"(tl.full([BLOCK], begin + {step}, tl.int32) < T)"
+
+    def if_active(self, step: int, value: str, otherwise: str) -> str:
+        return value if step == 0 else f"({value} if WHOLE else tl.where({self.active(step)}, {value}, {otherwise}))"
+
+    def move(self, names: Sequence[str], values: Sequence[str], step: int) -> None:
+        """Take new values for old ones, all at once, where the step is one of the sequence."""
+        fresh = []
+        for target, value in zip(names, values, strict=True):
+            fresh.append(f"new_{target}")
+            self.say(f"{fresh[-1]} = {self.if_active(step, value, target)}")
+        for target, value in zip(names, fresh, strict=True):
+            self.say(f"{target} = {value}")
+
+    def _place(self, argument: str, row: str) -> str:
+        stride = f"wide_stride_{argument}" if argument in ("x", "gy") else "wide_M"
+        return f"{name(argument)} + i" if row == "0" else f"{name(argument)} + ({row}) * {stride} + i"
+
+    def loaded(self, argument: str, row: str, mask: str = "m") -> str:
+        return f"tl.load({self._place(argument, row)}, mask={mask}, other=0.0).to({self.number})"
+
+    def store(self, argument: str, row: str, value: str, mask: str = "m") -> None:
+        self.say(
+            f"tl.store({self._place(argument, row)}, ({value}).to({name(argument)}.dtype.element_ty), mask={mask})"
+        )
+
+    def filled(self, value: float) -> str:
+        return f"tl.full([BLOCK], {value!r}, {self.number})"
+
+    def _fixed(self) -> dict[int, str]:
+        """Parameters, and what follows from them, for this block's neurons."""
+        env: dict[int, str] = {}
+        for symbol in topological([*self.program.fixed, *self.program.grad_parameters]):
+            if symbol.op == "input" and symbol.value.startswith("p:"):
+                k = symbol.value.removeprefix("p:")
+                where = (
+                    f" + (i // wide_inner_{k}) % wide_count_{k}, mask=m, other=1.0" if k in self.variant.columns else ""
+                )
+                self.say(f"value_{k} = tl.load(p_{k}{where}).to({self.number})")
+                env[symbol.number] = f"value_{k}"
+        for index, (symbol, value) in enumerate(
+            zip(self.program.fixed, self.evaluate(self.program.fixed, {}, env), strict=True)
+        ):
+            self.say(f"fixed_{index} = {value}")
+            env[symbol.number] = f"fixed_{index}"
+        return env
+
+    def evaluate(
+        self, outputs: Sequence[Symbol], names: Mapping[str, str], env: dict[int, str] | None = None
+    ) -> list[str]:
+        """Write the assignments that compute the outputs; returns what to call each."""
+        done = dict(self.fixed if env is None else env)
+
+        def value(symbol: Symbol) -> str:
+            if symbol.number not in done:
+                if symbol.op == "constant":
+                    done[symbol.number] = repr(symbol.value)
+                elif symbol.op == "input":
+                    done[symbol.number] = names[symbol.value]
+                else:
+                    args = [value(a) for a in symbol.args]
+                    low, high = (
+                        (f"{float(b)!r}".replace("inf", "float('inf')") for b in symbol.value)
+                        if symbol.op == "within"
+                        else ("", "")
+                    )
+                    self.temporary += 1
+                    done[symbol.number] = f"t{self.temporary}"
+                    self.say(
+                        f"t{self.temporary} = "
+                        + OPERATIONS[symbol.op].format(*(f"({a})" for a in args), low=low, high=high)
+                    )
+            return done[symbol.number]
+
+        return [value(symbol) for symbol in outputs]
