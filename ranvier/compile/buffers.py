@@ -33,16 +33,16 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         blocks = _kept.setdefault(size, [])
         storage = next((s for s in blocks if _users(s) == _ALONE), None)
         if storage is None:
-            storage = UntypedStorage(size)
+            storage = UntypedStorage(size)  # type: ignore[no-untyped-call]
             blocks.append(storage)
         # taken before the lock is left, so that no other thread finds it free
         return torch.empty(0, dtype=dtype).set_(storage, 0, tuple(shape))  # type: ignore[call-overload,no-any-return]
 
 
 def _users(storage: UntypedStorage) -> int:
-    count: int = torch._C._storage_Use_Count(storage._cdata)  # type: ignore[attr-defined]
+    count: int = torch._C._storage_Use_Count(storage._cdata)
     return count
 
 
-_ALONE = _users(UntypedStorage(1))
+_ALONE = _users(UntypedStorage(1))  # type: ignore[no-untyped-call]
 """What a storage counts that nothing but one Python name refers to."""

@@ -15,13 +15,6 @@ def _larger(g: Symbol, a: Symbol, b: Symbol) -> Symbol:
     return _where(a > b, g, _where(a.graph.apply("eq", a, b), 0.5 * g, 0.0))
 
 
-def _within(g: Symbol, y: Symbol, a: Symbol) -> Symbol:
-    """core.declarations.within: no gradient where descent would lead further out of the bounds."""
-    low, high = y.value
-    outward = ((a <= low) & (g > 0.0)) | ((a >= high) & (g < 0.0))
-    return _where(outward, 0.0, g)
-
-
 # g is the gradient of y = op(a, b, c); None where nothing passes
 RULES: dict[str, Callable[..., tuple[Symbol | None, ...]]] = {
     "add": lambda g, y, a, b: (g, g),
@@ -45,7 +38,6 @@ RULES: dict[str, Callable[..., tuple[Symbol | None, ...]]] = {
     "spike": lambda g, y, a: (g * y.value.derivative(a),),
     "floor": lambda g, y, a: (g,),  # straight through
     "round": lambda g, y, a: (g,),  # straight through
-    "within": lambda g, y, a: (_within(g, y, a),),
 }
 FLAT = frozenset(
     {"detach", "sign", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "uniform", "normal", "input", "constant"}

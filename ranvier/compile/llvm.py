@@ -5,8 +5,10 @@ step by time step. `args` holds addresses and sizes in the order of `arguments`.
 once more with masked loads and stores.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -78,7 +80,7 @@ class _Kernel:
             with self.loop(begin, end) as t:
 
                 def step(j: ir.Value, mask: ir.Value | None) -> None:
-                    env = self.environment(j, {"x": self.load("x", t, j, mask)})
+                    env = self.environment(j, {"x": self.load("x", t, j, mask), "t": self.math.steps(t)})
                     y, *after = self.evaluate([p.output, *p.after], env)
                     self.store("y", t, j, mask, y)
                     for k, value in zip(p.states, after, strict=True):
@@ -109,7 +111,7 @@ class _Kernel:
             with self.loop(begin, end) as t:
 
                 def again(j: ir.Value, mask: ir.Value | None) -> None:
-                    env = self.environment(j, {"x": self.load("x", t, j, mask)})
+                    env = self.environment(j, {"x": self.load("x", t, j, mask), "t": self.math.steps(t)})
                     for k in p.states:
                         self.put(f"past:{k}", self.past(t, begin, j), self.get(f"s:{k}", j))
                     for k, value in zip(p.states, self.evaluate(p.after, env), strict=True):
@@ -120,7 +122,7 @@ class _Kernel:
                 t = b.sub(b.sub(end, I64(1)), back)
 
                 def step(j: ir.Value, mask: ir.Value | None) -> None:
-                    given = {"x": self.load("x", t, j, mask)}
+                    given = {"x": self.load("x", t, j, mask), "t": self.math.steps(t)}
                     given["gy"] = self.load("gy", t, j, mask) if v.spikes else self.math.constant(0.0)
                     for k in p.states:
                         given[f"s:{k}"] = self.get(f"past:{k}", self.past(t, begin, j))
@@ -138,12 +140,13 @@ class _Kernel:
 
                 self.each_vector(step)
         if v.grad_initial:
-            for k in p.states:
-                self.each_vector(
-                    lambda j, mask, k=k: self.store(f"ginitial:{k}", I64(0), j, mask, self.get(f"gs:{k}", j))
-                )
+            self.each_vector(self.initial_gradients)
         if p.learnt:
             self.each_vector(self.parameter_gradients)
+
+    def initial_gradients(self, j: ir.Value, mask: ir.Value | None) -> None:
+        for k in self.program.states:
+            self.store(f"ginitial:{k}", I64(0), j, mask, self.get(f"gs:{k}", j))
 
     def parameter_gradients(self, j: ir.Value, mask: ir.Value | None) -> None:
         given = {f"gh:{i}": self.get(f"gh:{i}", j) for i in self.program.grad_fixed}
@@ -220,9 +223,8 @@ class _Kernel:
     def environment(self, j: ir.Value, given: Mapping[str, ir.Value]) -> "_Lazy":
         """The values of inputs and fixed symbols for the neurons at j; loaded when first asked for."""
         p = self.program
-        places: dict[int, Callable[[], ir.Value]] = {
-            f.number: lambda i=i: self.get(f"fixed:{i}", j) for i, f in enumerate(p.fixed) if self.by_column(f)
-        }
+        names = {f.number: f"fixed:{i}" for i, f in enumerate(p.fixed) if self.by_column(f)}
+        places = {number: partial(self.get, name, j) for number, name in names.items()}
         return _Lazy(self.scalars, places, lambda name: given[name] if name in given else self.get(name, j))
 
     def evaluate(self, outputs: Sequence[Symbol], env: "Mapping[int, ir.Value] | _Lazy") -> list[ir.Value]:
@@ -444,16 +446,46 @@ class _Math:
     def sigmoid(self, x: ir.Value) -> ir.Value:
         return self.b.fdiv(self.constant(1.0), self.b.fadd(self.constant(1.0), self.exp(self.b.fneg(x))))
 
+    def steps(self, t: ir.Value) -> ir.Value:
+        return self.splat(self.b.trunc(t, I32))
+
+    def word(self, value: ir.Value) -> ir.Value:
+        """The 32-bit word that travels in the place of a number."""
+        kind = ir.VectorType(I32, LANES)
+        return self.b.fptoui(value, kind) if self.number is _DOUBLE else self.b.bitcast(value, kind)
+
+    def philox(self, stream: int, *key: ir.Value) -> list[ir.Value]:
+        """Two words of core.random.philox, as numbers below 2^24; the key is compile.symbol.RANDOM and the step."""
+        element, low, high, first, t = key
+        b, kind, wide = self.b, ir.VectorType(I32, LANES), ir.VectorType(I64, LANES)
+
+        def same(value: int, kind: ir.Type = kind) -> ir.Constant:
+            return ir.Constant(kind, [kind.element(value)] * LANES)
+
+        c = [self.word(element), same(stream), b.add(self.word(first), t), same(0)]
+        k = [self.word(low), self.word(high)]
+        for _ in range(10):
+            p0, p1 = (b.mul(b.zext(c[i], wide), same(m, wide)) for i, m in ((0, 0xD2511F53), (2, 0xCD9E8D57)))
+            h0, h1 = (b.trunc(b.lshr(p, same(32, wide)), kind) for p in (p0, p1))
+            c = [b.xor(b.xor(h1, c[1]), k[0]), b.trunc(p1, kind), b.xor(b.xor(h0, c[3]), k[1]), b.trunc(p0, kind)]
+            k = [b.add(k[0], same(0x9E3779B9)), b.add(k[1], same(0xBB67AE85))]
+        return [b.uitofp(b.lshr(word, same(8)), self.vector) for word in c[:2]]
+
+    def uniform(self, stream: int, *key: ir.Value) -> ir.Value:
+        return self.b.fmul(self.philox(stream, *key)[0], self.constant(2.0**-24))
+
+    def normal(self, stream: int, *key: ir.Value) -> ir.Value:
+        b, c = self.b, self.constant
+        first, second = self.philox(stream, *key)
+        far = self.call("sqrt", b.fmul(c(-2.0), self.call("log", b.fmul(b.fadd(first, c(1.0)), c(2.0**-24)))))
+        return b.fmul(far, self.call("cos", b.fmul(second, c(2 * math.pi * 2.0**-24))))
+
     def spike(self, u: ir.Value) -> ir.Value:
         return self.b.select(self.compare(">=", u, self.constant(0.0)), self.constant(1.0), self.constant(0.0))
 
     def sign(self, x: ir.Value) -> ir.Value:
         c, b = self.constant, self.b
         return b.select(self.compare(">", x, c(0.0)), c(1.0), b.select(self.compare("<", x, c(0.0)), c(-1.0), c(0.0)))
-
-    def within(self, x: ir.Value, low: float, high: float) -> ir.Value:
-        above = self.b.select(self.compare("<", x, self.constant(low)), self.constant(low), x)
-        return self.b.select(self.compare(">", above, self.constant(high)), self.constant(high), above)
 
     def larger(self, x: ir.Value, y: ir.Value, sign: str) -> ir.Value:
         chosen = self.b.select(self.compare(sign, x, y), x, y)
@@ -492,5 +524,6 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "round": lambda m, b, v, x: m.call("rint", x),
     "spike": lambda m, b, v, x: m.spike(x),
     "detach": lambda m, b, v, x: x,
-    "within": lambda m, b, v, x: m.within(x, *v),
+    "uniform": lambda m, b, v, *key: m.uniform(v, *key),
+    "normal": lambda m, b, v, *key: m.normal(v, *key),
 }

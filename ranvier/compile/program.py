@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ranvier.compile.gradient import gradients
-from ranvier.compile.symbol import Graph, Symbol, inputs, topological
+from ranvier.compile.symbol import RANDOM, Graph, Symbol, SymbolDraws, inputs, topological
 
-Equation = Callable[[Symbol, Mapping[str, Symbol], Mapping[str, Symbol]], Sequence[Symbol]]
-"""x, parameters and states to the output and the new states."""
+Equation = Callable[[Symbol, Mapping[str, Symbol], Mapping[str, Symbol], SymbolDraws], Sequence[Symbol]]
+"""x, parameters, states and random draws to the output and the new states."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def program(
 
     `temporal=False` cuts the gradient between steps: each step's states count as given.
 
-    >>> leaky = program(lambda x, p, s: [s["v"] * p["a"] + x] * 2, ["a"], ["v"], learnt=["a"])
+    >>> leaky = program(lambda x, p, s, draws: [s["v"] * p["a"] + x] * 2, ["a"], ["v"], learnt=["a"])
     >>> leaky.output.op, leaky.fixed[0].value, leaky.grad_parameters[0].value
     ('add', 'p:a', 'gh:0')
     """
@@ -50,7 +50,8 @@ def program(
     x = graph.input("x")
     p = {k: graph.input(f"p:{k}", fixed=True) for k in parameters}
     s = {k: graph.input(f"s:{k}") for k in states}
-    y, *after = (graph.lift(value) for value in equation(x, p, s))
+    draws = SymbolDraws(graph)
+    y, *after = (graph.lift(value) for value in equation(x, p, s, draws))
     if len(after) != len(states):
         raise ValueError(
             f"step: expected the output and {len(states)} new states ({', '.join(states)}); got {len(after)} states"
@@ -80,7 +81,7 @@ def program(
     )
     return Program(
         tuple(states),
-        tuple(parameters),
+        (*parameters, *(RANDOM if draws.stream else ())),
         tuple(learnt),
         fixed,
         y,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ranvier.compile.kernel import Variant, segment
 from ranvier.compile.program import Program
+from ranvier.compile.symbol import RANDOM
 from ranvier.core.checks import Refusal, nearest
 
 Backend = Literal["fused", "reference"]
@@ -213,11 +214,12 @@ def scan(
     initial: Sequence[Tensor] | None,
     parameters: dict[str, Tensor],
     record: Sequence[str] = (),
+    draws: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Output, final states and recorded states of a program over x [T, B, ...features].
 
     `key` stands for the equation; `trace` makes its program, given which parameters are learnt. Without `initial` the states
-    start at `rest`.
+    start at `rest`. `draws` are seed and first step [B] of an equation that draws random numbers.
     """
     number = torch.float64 if x.dtype == torch.float64 else torch.float32
     x = by_rows(x)
@@ -226,6 +228,10 @@ def scan(
         if parameters
         else ((), ())
     )
+    if draws is not None:
+        words, places = zip(*_random(*draws, x, number), strict=True)
+        values, layouts = (*values, *words), (*layouts, *places)
+        parameters = {**parameters, **dict.fromkeys(RANDOM, x)}
     if initial is not None:
         values = (*values, *(s.contiguous() for s in initial))
     needed = torch.is_grad_enabled() and (x.requires_grad or any(v.requires_grad for v in values))
@@ -242,6 +248,19 @@ def scan(
     outputs = _Scan.apply(plan, x, *values) if needed else plan.forward(x, values, keep=False)[0]  # type: ignore[no-untyped-call]
     states = len(plan.program.states)
     return outputs[0], list(outputs[1 : 1 + states]), list(outputs[1 + states :])
+
+
+def _random(seed: Tensor, step: Tensor, x: Tensor, number: torch.dtype) -> list[tuple[Tensor, Layout]]:
+    """The words of RANDOM: as bits in the place of float32, as numbers in the place of float64."""
+    batch, features = x.shape[1], prod(x.shape[2:])
+    element = torch.arange(features, device=x.device)
+    words = [
+        (element, Layout(1, features)),
+        *((w, Layout(features, batch)) for w in (seed & 0xFFFFFFFF, seed >> 32, step & 0xFFFFFFFF)),
+    ]
+    if number == torch.float64:
+        return [(word.to(number), layout) for word, layout in words]
+    return [((word - ((word >> 31) << 32)).to(torch.int32).view(number), layout) for word, layout in words]
 
 
 def _laid_out(p: Tensor, features: Sequence[int]) -> tuple[Tensor, Layout | None]:

@@ -200,6 +200,31 @@ class Symbol:
         )
 
 
+class SymbolDraws:
+    """The random numbers of a traced step, as core.random.Draws gives them to one on tensors."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.stream = graph, 0
+        # what a draw depends on: fixed for each neuron, and the step
+        self.key = [graph.input(f"p:{name}", fixed=True) for name in RANDOM] + [graph.input("t")]
+
+    def uniform(self) -> Symbol:
+        """The next uniform draw of this step."""
+        return self._draw("uniform")
+
+    def normal(self) -> Symbol:
+        """The next normal draw of this step."""
+        return self._draw("normal")
+
+    def _draw(self, kind: str) -> Symbol:
+        self.stream += 1
+        return self.graph.apply(kind, *self.key, value=self.stream - 1)
+
+
+RANDOM = ("random_element", "random_seed_low", "random_seed_high", "random_step")
+"""What a kernel that draws random numbers is given for each neuron: 32-bit words in the place of numbers."""
+
+
 def topological(outputs: Iterable[Symbol]) -> list[Symbol]:
     """All symbols that the outputs depend on, each after its arguments."""
     order: dict[int, Symbol] = {}

@@ -16,6 +16,36 @@ import triton.language as tl
 
 
 @triton.jit
+def word(value):
+    if value.dtype.primitive_bitwidth == 64:
+        return value.to(tl.uint32)
+    return value.to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def words(element, low, high, first, t, stream: tl.constexpr):
+    c0, c1, c2, c3 = word(element), word(element) * 0 + stream, word(first) + t, word(element) * 0
+    k0, k1 = word(low), word(high)
+    for _ in tl.static_range(10):
+        h0, h1 = tl.umulhi(c0, 0xD2511F53), tl.umulhi(c2, 0xCD9E8D57)
+        c0, c1, c2, c3 = h1 ^ c1 ^ k0, c2 * 0xCD9E8D57, h0 ^ c3 ^ k1, c0 * 0xD2511F53
+        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+    return (c0 >> 8).to(tl.float32), (c1 >> 8).to(tl.float32)
+
+
+@triton.jit
+def uniform(element, low, high, first, t, stream: tl.constexpr):
+    a, b = words(element, low, high, first, t, stream)
+    return a * 5.9604644775390625e-08
+
+
+@triton.jit
+def normal(element, low, high, first, t, stream: tl.constexpr):
+    a, b = words(element, low, high, first, t, stream)
+    return tl.sqrt(-2.0 * tl.log((a + 1.0) * 5.9604644775390625e-08)) * tl.cos(b * 3.7450704e-07)
+
+
+@triton.jit
 def kernel({arguments}, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
 """
 
@@ -53,7 +83,8 @@ OPERATIONS = {
     "round": "tl.where(tl.abs({0}) < 4194304.0, ({0} + 12582912.0) - 12582912.0, {0})",
     "spike": "tl.where({0} >= 0, 1.0, 0.0)",
     "detach": "{0}",
-    "within": "tl.where({0} < {low}, {low}, tl.where({0} > {high}, {high}, {0}))",
+    "uniform": "uniform({0}, {1}, {2}, {3}, {4}, {value})",
+    "normal": "normal({0}, {1}, {2}, {3}, {4}, {value})",
 }
 
 
@@ -100,7 +131,7 @@ class _Text:
         self.load_steps("x")
         for step in range(self.steps):
             active = self.active(step)
-            names = {"x": f"x{step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
+            names = {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
             y, *after = self.evaluate([p.output, *p.after], names)
             self.store("y", f"begin + {step}", y, mask=f"m & {active}")
             for k, value in zip(p.states, after, strict=True):
@@ -132,11 +163,13 @@ class _Text:
             for k in p.states:
                 self.say(f"past_{k}{step} = s_{k}")
             if step + 1 < self.steps:
-                after = self.evaluate(p.after, {"x": f"x{step}", **{f"s:{k}": f"s_{k}" for k in p.states}})
+                after = self.evaluate(
+                    p.after, {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
+                )
                 for k, value in zip(p.states, after, strict=True):
                     self.say(f"s_{k} = {value}")
         for step in reversed(range(self.steps)):
-            names = {"x": f"x{step}", "gy": f"gy{step}" if v.spikes else self.filled(0.0)}
+            names = {"x": f"x{step}", "t": f"begin + {step}", "gy": f"gy{step}" if v.spikes else self.filled(0.0)}
             for k in p.states:
                 names[f"s:{k}"] = f"past_{k}{step}"
                 if k in v.record:
@@ -232,16 +265,11 @@ class _Text:
                     done[symbol.number] = names[symbol.value]
                 else:
                     args = [value(a) for a in symbol.args]
-                    low, high = (
-                        (f"{float(b)!r}".replace("inf", "float('inf')") for b in symbol.value)
-                        if symbol.op == "within"
-                        else ("", "")
-                    )
                     self.temporary += 1
                     done[symbol.number] = f"t{self.temporary}"
                     self.say(
                         f"t{self.temporary} = "
-                        + OPERATIONS[symbol.op].format(*(f"({a})" for a in args), low=low, high=high)
+                        + OPERATIONS[symbol.op].format(*(f"({a})" for a in args), value=symbol.value)
                     )
             return done[symbol.number]
 

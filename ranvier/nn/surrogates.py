@@ -8,7 +8,7 @@ Every surrogate is a cumulative function of s = u / width that rises from 0 to 1
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -185,3 +185,34 @@ def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
         return u.graph.apply("spike", u, value=surrogate)
     z: Tensor = _Spike.apply(u, surrogate)  # type: ignore[no-untyped-call]
     return z
+
+
+class _StraightThrough(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u: Tensor, operation: str) -> Tensor:
+        whole: Tensor = getattr(torch, operation)(u)
+        return whole
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def straight_through(operation: Literal["floor", "round"], u: Tensor) -> Tensor:
+    """A whole number near u, whose gradient is taken to be 1 (Bengio, Leonard and Courville, 2013).
+
+    >>> import torch
+    >>> u = torch.tensor([1.5, 2.5], requires_grad=True)
+    >>> y = straight_through("round", u); y.sum().backward(); y.tolist(), u.grad.tolist()
+    ([2.0, 2.0], [1.0, 1.0])
+    """
+    if isinstance(u, Symbol):
+        return u.graph.apply(operation, u)
+    y: Tensor = _StraightThrough.apply(u, operation)  # type: ignore[no-untyped-call]
+    return y

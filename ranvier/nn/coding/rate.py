@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ranvier.core.random import uniform
+from ranvier.core.random import fresh_seeds, uniform
 from ranvier.core.state import Stateful
 from ranvier.nn.coding.decoder import Decoder
 from ranvier.nn.coding.direct import positive, static
@@ -31,10 +31,7 @@ class RateEncoder(Stateful):
 
     def rest(self, x: Tensor) -> dict[str, Tensor]:
         batch = static("RateEncoder", x).shape[1]
-        if self.seed is None:
-            seed = torch.randint(2**62, (batch,), device=x.device)
-        else:
-            seed = self.seed + torch.arange(batch, device=x.device)
+        seed = fresh_seeds(batch, x.device, self.seed)
         return {"seed": seed, "step": torch.zeros(batch, dtype=torch.int64, device=x.device)}
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

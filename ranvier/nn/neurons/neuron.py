@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ranvier.compile.program import Program, program
 from ranvier.compile.scan import scan, wants_reference
-from ranvier.compile.symbol import Symbol
+from ranvier.compile.symbol import Symbol, SymbolDraws
 from ranvier.core.checks import Refusal, nearest
 from ranvier.core.declarations import Parameter, State, checked, within
+from ranvier.core.random import Draws, fresh_seeds
 from ranvier.core.state import Stateful, state_dtype
-from ranvier.nn.surrogates import Arctan, Surrogate, spike
+from ranvier.nn.surrogates import Arctan, Surrogate, spike, straight_through
 
 Value = float | Tensor
 
@@ -36,6 +37,10 @@ class Neuron(Stateful):
     - detach_reset: True keeps the gradient out of the reset
     - discretisation: decay over a step of dt is 1 - dt/tau ("euler") or exp(-dt/tau) ("exact")
     - dt: the time step, in the unit of tau; with 1, tau counts steps
+    - temporal_grad: "none" cuts the gradient from step to step; "full" is backpropagation through time
+
+    A class with `random = True` may also use `self.uniform()`, `self.normal()` and `self.bernoulli(p)`: its state then
+    holds a seed for each sample and the step, and what is drawn depends on them and the neuron's place alone.
 
     Order of one step: decay and input, threshold test (v >= threshold), reset.
 
@@ -75,6 +80,8 @@ class Neuron(Stateful):
 
     spiking: ClassVar[bool] = True
     """False for a neuron whose output is its membrane."""
+    random: ClassVar[bool] = False
+    """True for a neuron whose step draws random numbers."""
 
     def __init__(
         self,
@@ -84,15 +91,17 @@ class Neuron(Stateful):
         detach_reset: bool = False,
         discretisation: Literal["euler", "exact"] = "euler",
         dt: float = 1.0,
+        temporal_grad: Literal["full", "none"] = "full",
         **parameters: Value,
     ) -> None:
         super().__init__()
         self.surrogate, self.reset_mode, self.detach_reset = surrogate, reset_mode, detach_reset
-        self.discretisation, self.dt = discretisation, dt
+        self.discretisation, self.dt, self.temporal_grad = discretisation, dt, temporal_grad
         kind = type(self).__name__
         for option, chosen, known in (
             ("reset_mode", reset_mode, ("zero", "subtract")),
             ("discretisation", discretisation, ("euler", "exact")),
+            ("temporal_grad", temporal_grad, ("full", "none")),
         ):
             if chosen not in known:
                 raise Refusal(
@@ -146,36 +155,80 @@ class Neuron(Stateful):
         step: Tensor = self.threshold if threshold is None else threshold  # type: ignore[assignment]
         return v - z * step
 
+    def floor(self, u: Tensor) -> Tensor:
+        """The largest integer that is not above u; the gradient passes straight through."""
+        return straight_through("floor", u)
+
+    def round(self, u: Tensor) -> Tensor:
+        """The nearest integer, the even one at a tie; the gradient passes straight through."""
+        return straight_through("round", u)
+
+    def uniform(self) -> Tensor:
+        """Inside the step of a `random` neuron: a number in [0, 1) for every neuron."""
+        raise self._not_random()
+
+    def normal(self) -> Tensor:
+        """Inside the step of a `random` neuron: a standard normal number for every neuron."""
+        raise self._not_random()
+
+    def bernoulli(self, p: Tensor) -> Tensor:
+        """Inside the step of a `random` neuron: 1 with probability p, else 0; the gradient passes as that of p."""
+        return torch.where(self.uniform() < p, 1.0, 0.0).detach() + (p - p.detach())
+
     def rest(self, x: Tensor) -> dict[str, Tensor]:
         self._refuse_shape(x)
-        return {
-            k: torch.full(x.shape[1:], s.rest, dtype=state_dtype(x), device=x.device) for k, s in self.states.items()
-        }
+        dtype = state_dtype(x)
+        states = {k: torch.full(x.shape[1:], s.rest, dtype=dtype, device=x.device) for k, s in self.states.items()}
+        return states | (self._seeds(x) if self.random else {})
 
     def begin(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if wants_reference():
             return super().begin(x)
         self._refuse_shape(x)
-        return self._fused(x, None)
+        return self._fused(x, None, self._seeds(x) if self.random else {})
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return reference(self, self.bind(state_dtype(x)).step, x, state) if wants_reference() else self._fused(x, state)
+        if not wants_reference():
+            return self._fused(x, [state[k] for k in self.states], state)
+        bound = self.bind(state_dtype(x))
+        if self.random:
+            bound.draws = Draws(state["seed"], state["step"], x.shape[2:])
+        y, after = reference(self, bound.advance_one_step, x, {k: state[k] for k in self.states})
+        return y, after | self._later(x, state)
 
-    def _fused(self, x: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _fused(
+        self, x: Tensor, initial: Sequence[Tensor] | None, seeds: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         names = tuple(self.states)
         y, finals, records = scan(
             self._key(),
             self._program,
             tuple(s.rest for s in self.states.values()),
             x,
-            None if state is None else [state[k] for k in names],
-            {k: getattr(self, k) for k in self.declared},
+            initial,
+            self._values(),
             record := tuple(k for k in names if self.wants(k)),
+            (seeds["seed"], seeds["step"]) if self.random else None,
         )
         self.note("spikes", y)
         for name, value in zip(record, records, strict=True):
             self.note(name, value)
-        return y, dict(zip(names, finals, strict=True))
+        return y, dict(zip(names, finals, strict=True)) | self._later(x, seeds)
+
+    def _seeds(self, x: Tensor) -> dict[str, Tensor]:
+        step = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
+        return {"seed": fresh_seeds(x.shape[1], x.device), "step": step}
+
+    def _later(self, x: Tensor, seeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"seed": seeds["seed"], "step": seeds["step"] + len(x)} if self.random else {}
+
+    def _not_random(self) -> Refusal:
+        return Refusal(
+            type(self).__name__,
+            expected="a class with random = True, inside its step",
+            got="a draw of a random number",
+            do="Write random = True beside its Parameters, so that its state holds the seeds.",
+        )
 
     def _key(self) -> Hashable:
         """What the equation depends on besides the values of its parameters."""
@@ -183,15 +236,30 @@ class Neuron(Stateful):
         return type(self), options, tuple(self._parameters)
 
     def _program(self, learnt: tuple[str, ...]) -> Program:
-        def equation(x: Symbol, p: Mapping[str, Symbol], s: Mapping[str, Symbol]) -> Sequence[Symbol]:
-            result: Sequence[Symbol] = self._bound(self, p).step(x, *s.values())
+        def equation(
+            x: Symbol, p: Mapping[str, Symbol], s: Mapping[str, Symbol], draws: SymbolDraws
+        ) -> Sequence[Symbol]:
+            bound = self._bound(self, p)
+            if self.random:
+                bound.draws = draws
+            result: Sequence[Symbol] = bound.step(x, *s.values())
             return result
 
-        return program(equation, tuple(self.declared), tuple(self.states), learnt)
+        return program(equation, tuple(self.declared), tuple(self.states), learnt, self.temporal_grad == "full")
 
     def bind(self, dtype: torch.dtype) -> "Bound":
         """The neuron with its parameters within bounds and in the state's dtype, ready for `step`."""
-        return self._bound(self, {k: getattr(self, k).to(dtype) for k in self.declared})
+        return self._bound(self, {k: value.to(dtype) for k, value in self._values().items()})
+
+    def _values(self) -> dict[str, Tensor]:
+        # a parameter is held within its bounds here, not in a kernel: whether its gradient leads further out is
+        # decided by the sum over all neurons that share it
+        values: dict[str, Tensor] = {}
+        for name, declaration in self.declared.items():
+            _, low, high = declaration.scaled(self.dt)
+            value = getattr(self, name)
+            values[name] = within(value, low, high) if name in self._parameters else value
+        return values
 
     def extra_repr(self) -> str:
         values = {k: getattr(self, k) for k in self.declared}
@@ -238,24 +306,36 @@ class Bound:
     def __init__(self, neuron: Neuron, values: Mapping[str, Tensor] | Mapping[str, Symbol]) -> None:
         self.neuron = neuron
         self.decays: dict[int, tuple[Tensor, Tensor]] = {}
-        for name, declaration in neuron.declared.items():
-            _, low, high = declaration.scaled(neuron.dt)
-            value = values[name]
-            setattr(self, name, _held(value, low, high) if name in neuron._parameters else value)
+        self.draws: Draws | SymbolDraws | None = None
+        for name in neuron.declared:
+            setattr(self, name, values[name])
 
     def decay(self, tau: Tensor) -> Tensor:
         if id(tau) not in self.decays:
             self.decays[id(tau)] = tau, self.neuron.decay(tau)  # tau is kept so that its id stays its own
         return self.decays[id(tau)][1]
 
+    def uniform(self) -> Tensor | Symbol:
+        if self.draws is None:
+            raise self.neuron._not_random()
+        return self.draws.uniform()
+
+    def normal(self) -> Tensor | Symbol:
+        if self.draws is None:
+            raise self.neuron._not_random()
+        return self.draws.normal()
+
+    def advance_one_step(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """`step`, with what the loop around it has to do for `temporal_grad` and random numbers."""
+        if self.neuron.temporal_grad == "none":
+            states = tuple(s.detach() for s in states)
+        result: tuple[Tensor, ...] = self.step(x, *states)
+        if isinstance(self.draws, Draws):
+            self.draws.next_step()
+        return result
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["neuron"], name)
-
-
-def _held(value: Tensor | Symbol, low: float, high: float) -> Tensor | Symbol:
-    if isinstance(value, Symbol):
-        return value.graph.apply("within", value, value=(low, high))
-    return within(value, low, high)
 
 
 def _twin(cls: type[Neuron]) -> type[Bound]:
@@ -263,8 +343,8 @@ def _twin(cls: type[Neuron]) -> type[Bound]:
     methods: dict[str, Any] = {}
     for owner in reversed([c for c in cls.__mro__ if issubclass(c, Neuron)]):
         methods.update({k: v for k, v in vars(owner).items() if isinstance(v, kinds) and not k.startswith("__")})
-    decay = {} if methods["decay"] is not Neuron.decay else {"decay": Bound.decay}
-    return type(f"Bound{cls.__name__}", (Bound,), {**methods, **decay})
+    bound = {k: vars(Bound)[k] for k in ("decay", "uniform", "normal") if methods[k] is vars(Neuron)[k]}
+    return type(f"Bound{cls.__name__}", (Bound,), {**methods, **bound})
 
 
 def reference(

@@ -44,7 +44,7 @@ class Recurrent(Stateful):
 
         def step(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
             *states, z = values
-            z, *states = neuron.step(x + self.synapse(z.to(weight.dtype)[None])[0].to(x.dtype), *states)
+            z, *states = neuron.advance_one_step(x + self.synapse(z.to(weight.dtype)[None])[0].to(x.dtype), *states)
             return z, *states, z
 
         return reference(self, step, x, state)

@@ -131,8 +131,8 @@ def test_other_precisions(precision: str, network: Callable[[], nn.Module], spli
 
 def test_two_processes_train_one_network(network: Callable[[], nn.Module], split: Split, session: Session) -> None:
     model = network()
-    rows = train(model, split, replace(session, devices=2), epochs=6, batch=8, optimiser=adam)
-    assert len(rows) == 6 and accuracy(model, split.test) > 0.9
+    rows = train(model, split, replace(session, devices=2), epochs=12, batch=8, optimiser=adam)
+    assert len(rows) == 12 and accuracy(model, split.test) > 0.9
 
 
 def test_the_same_seed_trains_the_same_network(

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from ranvier.core.random import philox, uniform
+
+ONES = 0xFFFFFFFF
+
+
+def words(*values):
+    return tuple(torch.tensor([v]) for v in values)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "expected"),
+    [  # known answers of Random123's philox4x32_10
+        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((ONES,) * 4, (ONES,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        ),
+    ],
+)
+def test_philox_gives_the_known_answers_of_random123(counter, key, expected):
+    assert tuple(int(w) for w in philox(words(*counter), words(*key))) == expected
+
+
+def test_a_number_depends_on_seed_step_and_element_alone():
+    seed, step, element = torch.tensor(7), torch.arange(50)[:, None], torch.arange(40)
+    whole = uniform(seed, step, element)
+    assert torch.equal(uniform(seed, step[20:], element[5:9]), whole[20:, 5:9])
+    assert torch.equal(uniform(seed, step.flip(0), element.flip(0)).flip(0, 1), whole)
+    assert whole.unique().numel() > 1990  # of 2000, with 2^24 possible values
+    for other in (
+        uniform(seed + 1, step, element),
+        uniform(seed, step + 50, element),
+        uniform(seed, step, element + 40),
+    ):
+        assert (other == whole).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("bit", [31, 32, 40, 61])
+def test_all_bits_of_seed_and_element_count(bit):
+    one = torch.ones(1, dtype=torch.int64)
+    assert uniform(one + (1 << bit), one, one) != uniform(one, one, one)
+    assert uniform(one, one, one + (1 << bit)) != uniform(one, one, one)
+
+
+def test_numbers_are_uniform_and_uncorrelated():
+    n = 500
+    u = uniform(torch.tensor(3), torch.arange(n)[:, None], torch.arange(n)).double()
+    sigma = (n * n) ** -0.5  # of a correlation or of sqrt(12) times a mean, when independent
+    assert u.min() >= 0 and u.max() < 1
+    assert abs(u.mean() - 0.5) < 4 * sigma / 12**0.5
+    assert abs(u.var() - 1 / 12) < 4 * sigma / 180**0.5
+    counts = torch.histc(u, 64, 0, 1)
+    assert ((counts - n * n / 64) ** 2 / (n * n / 64)).sum() < 63 + 4 * (2 * 63) ** 0.5  # chi-squared
+    z = (u - 0.5) * 12**0.5
+    for lag in (1, 2, 7, 64):
+        assert abs((z[lag:] * z[:-lag]).mean()) < 5 * sigma  # over steps
+        assert abs((z[:, lag:] * z[:, :-lag]).mean()) < 5 * sigma  # over elements
+    neighbour = (uniform(torch.tensor(4), torch.arange(n)[:, None], torch.arange(n)).double() - 0.5) * 12**0.5
+    assert abs((z * neighbour).mean()) < 5 * sigma  # over seeds
