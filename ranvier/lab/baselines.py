@@ -1,7 +1,8 @@
-"""What a recipe's network has to beat."""
+"""What stands beside a recipe's network: classical classifiers and artificial networks of equal size."""
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ranvier.core.checks import Refusal
 from ranvier.data.samples import Samples, Split
@@ -46,3 +47,41 @@ def _features(samples: Samples) -> np.ndarray:
         )
     x = np.stack(samples.x).astype(np.float64)
     return np.column_stack([feature(x) for feature in base_features().values()])
+
+
+class GRUClassifier(nn.Module):
+    """Two layers of gated recurrent units over [T, B, inputs]; the mean over time gives the scores [B, classes].
+
+    >>> GRUClassifier(6, 36, 7)(torch.zeros(10, 2, 6)).shape
+    torch.Size([2, 7])
+    """
+
+    def __init__(self, inputs: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.gru, self.out = nn.GRU(inputs, width, num_layers=2, dropout=0.1), nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.gru(x)[0].mean(0))
+        return scores
+
+
+class CNNClassifier(nn.Module):
+    """Three convolutions over the time of [T, B, inputs]; the mean over time gives the scores [B, classes].
+
+    >>> CNNClassifier(6, 34, 7)(torch.zeros(10, 2, 6)).shape
+    torch.Size([2, 7])
+    """
+
+    def __init__(self, inputs: int, width: int, classes: int) -> None:
+        super().__init__()
+
+        def layer(channels: int) -> nn.Module:
+            convolution = nn.Conv1d(channels, width, 5, padding=2)
+            return nn.Sequential(convolution, nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.1))
+
+        self.convolutions = nn.Sequential(layer(inputs), layer(width), nn.MaxPool1d(2), layer(width))
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.convolutions(x.permute(1, 2, 0)).mean(2))
+        return scores

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from ranvier.data.samples import Samples, Split
 from ranvier.lab.recipe import Recipe, Result, Scores, Session
+
+if TYPE_CHECKING:
+    from ranvier.lab.training import Draw
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,10 @@ class Classify:
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     folds: int = 1
-    augment: "Callable[..., object] | None" = None
+    draw: "Draw | None" = None
+    """How training samples become a batch, varied at random; as they are by default."""
+    repeats: int = 1
+    """How often each training sample is drawn in an epoch."""
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
     baselines: Mapping[str, Callable[[Split, int], Scores]] = field(default_factory=dict)
 
@@ -81,7 +88,8 @@ class Classify:
             batch=self.batch,
             optimiser=self._optimiser,
             loss=self._loss,
-            augment=self.augment,  # type: ignore[arg-type]
+            draw=self.draw,
+            repeats=self.repeats,
             name=name,
             fold=fold,
             progress=progress,  # type: ignore[arg-type]

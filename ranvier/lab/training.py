@@ -13,7 +13,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from ranvier.core.checks import NonFinite, Refusal
 from ranvier.core.files import save
@@ -21,7 +21,8 @@ from ranvier.core.running import run
 from ranvier.data.samples import Batch, Samples, Split
 from ranvier.lab.recipe import Session
 
-Augment = Callable[[Batch, torch.Generator], Batch]
+Draw = Callable[[Samples, np.ndarray, torch.Generator], Batch]
+"""How samples become a training batch: which ones, and what random numbers they may be varied by."""
 Optimiser = Callable[[nn.Module, int], tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]]
 
 
@@ -62,7 +63,8 @@ def train(
     batch: int,
     optimiser: Optimiser,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-    augment: Augment | None = None,
+    draw: Draw | None = None,
+    repeats: int = 1,
     name: str = "model",
     fold: int = 0,
     progress: Progress | None = None,
@@ -79,7 +81,7 @@ def train(
         file.parent.mkdir(exist_ok=True)
         file.unlink(missing_ok=True)
     several = session.devices not in ("auto", 1, "1")
-    module = _Module(model, session, optimiser, loss, augment, epochs, fold)
+    module = _Module(model, split.train, session, optimiser, loss, draw, epochs, fold)
     with _quiet():
         trainer = lightning.Trainer(
             max_epochs=epochs,
@@ -96,7 +98,9 @@ def train(
             num_sanity_val_steps=0,
         )
         try:
-            trainer.fit(module, _loader(split.train, batch, session.seed), _loader(split.test, 4 * batch))
+            trainer.fit(
+                module, _indices(len(split.train) * repeats, batch, session.seed), _batches(split.test, 4 * batch)
+            )
         except Exception:  # _Stopped, or whatever a process of several makes of it
             if not session.stop.is_set():
                 raise
@@ -111,15 +115,17 @@ class _Module(lightning.LightningModule):
     def __init__(
         self,
         model: nn.Module,
+        samples: Samples,
         session: Session,
         optimiser: Optimiser,
         loss: Callable[[Tensor, Tensor], Tensor],
-        augment: Augment | None,
+        draw: Draw | None,
         epochs: int,
         fold: int,
     ) -> None:
         super().__init__()
-        self.model, self.session, self.optimiser, self.loss, self.augment = model, session, optimiser, loss, augment
+        self.model, self.samples, self.session = model, samples, session
+        self.optimiser, self.loss, self.draw = optimiser, loss, draw
         self.epochs, self.fold = epochs, fold
 
     def configure_optimizers(self) -> Any:
@@ -127,18 +133,22 @@ class _Module(lightning.LightningModule):
         made, schedule = self.optimiser(self.model, steps)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: tuple[Tensor, Batch], step: int) -> Tensor:
-        index, samples = batch
-        if self.augment is not None:
-            # what is drawn is a function of seed, fold and step alone
+    def training_step(self, index: Tensor, step: int) -> Tensor:
+        index = index % len(self.samples)
+        if self.draw is None:
+            batch = self.samples.batch(index.numpy(force=True))
+        else:
+            # what is drawn is a function of seed, fold, step and process alone
             key = (self.session.seed * 1009 + self.fold) * 1_000_003 + self.global_step * 64 + self.global_rank
-            samples = self.augment(samples, torch.Generator().manual_seed(key))
+            batch = self.draw(self.samples, index.numpy(force=True), torch.Generator().manual_seed(key))
+        samples = Batch(*(t.to(self.device) for t in batch))
         self.latest = samples, index
         scores = forward(self.model, samples)
         loss = self.loss(scores, samples.y)
         if not bool(loss.isfinite()):
             raise self._not_finite("the loss")
-        hits = (scores.argmax(1) == samples.y).float().mean()
+        truth = samples.y if samples.y.ndim == 1 else samples.y.argmax(1)  # mixed samples have shares of classes
+        hits = (scores.argmax(1) == truth).float().mean()
         self.log_dict(
             {"train loss": loss, "train accuracy": hits},
             on_step=False,
@@ -148,8 +158,8 @@ class _Module(lightning.LightningModule):
         )
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Batch], step: int) -> None:
-        samples = batch[1]
+    def validation_step(self, batch: Batch, step: int) -> None:
+        samples = Batch(*batch)
         scores = forward(self.model, samples)
         hits = (scores.argmax(1) == samples.y).float().mean()
         values = {"test loss": cross_entropy(scores, samples.y), "test accuracy": hits}
@@ -216,23 +226,20 @@ def bar(session: Session) -> Progress:
     return Progress(*columns, disable=not session.progress)
 
 
-class _Index:
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, i: int) -> int:
-        return i
+def _indices(count: int, batch: int, seed: int) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(TensorDataset(torch.arange(count)), batch, shuffle=True, generator=generator, collate_fn=_joined)
 
 
-def _loader(samples: Samples, batch: int, seed: int | None = None) -> DataLoader[Any]:
-    def collate(index: list[int]) -> tuple[Tensor, Batch]:
-        return torch.tensor(index), samples.batch(np.array(index))
+def _joined(items: list[tuple[Tensor]]) -> Tensor:
+    return torch.stack([item for (item,) in items])
 
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return DataLoader(_Index(len(samples)), batch, shuffle=seed is not None, generator=generator, collate_fn=collate)  # type: ignore[arg-type]
+
+def _batches(samples: Samples, batch: int) -> DataLoader[Any]:
+    def collate(items: list[tuple[Tensor]]) -> Batch:
+        return samples.batch(_joined(items).numpy())
+
+    return DataLoader(TensorDataset(torch.arange(len(samples))), batch, collate_fn=collate)
 
 
 def _first_bad(model: nn.Module, batch: Batch, index: Tensor) -> str | None:

@@ -1,9 +1,10 @@
-"""Pooling over the picture at every step of [T, B, C, H, W]."""
+"""Pooling: over the picture at every step of [T, B, C, H, W], and over time."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ranvier.core.checks import Refusal
+from ranvier.core.state import retime
 
 
 class _Pool2d(nn.Module):
@@ -68,3 +69,35 @@ class MaxPool2d(_Pool2d):
     def forward(self, x: Tensor) -> Tensor:
         y = functional.max_pool2d(self.folded(x), self.size, self.stride)
         return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class TimePool(nn.Module):
+    """Mean over runs of `size` steps: what follows sees time at a coarser grain.
+
+    y[t] = (x[size t] + ... + x[size t + size - 1]) / size.
+
+    Input: [T, B, ...]. Output: [T / size, B, ...].
+    Raises: Refusal when T is no multiple of size.
+
+    >>> import torch
+    >>> TimePool(2)(torch.arange(4.0).reshape(4, 1, 1)).flatten()
+    tensor([0.5000, 2.5000])
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) % self.size:
+            raise Refusal(
+                "TimePool",
+                expected=f"a multiple of {self.size} steps",
+                got=f"{len(x)}",
+                do="Cut the sequence, or the chunks of a stream, to such a multiple.",
+            )
+        retime(lambda lengths: lengths // self.size)
+        return x.reshape(-1, self.size, *x.shape[1:]).mean(1)
+
+    def extra_repr(self) -> str:
+        return str(self.size)

@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from ranvier.core.checks import Refusal
+from ranvier.core.random import Draws
 from ranvier.core.state import Stateful, state_dtype
 from ranvier.nn.neurons.neuron import Neuron, reference
 
@@ -40,11 +41,16 @@ class Recurrent(Stateful):
 
     def advance(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         neuron = self.neuron.bind(state_dtype(x))
+        if self.neuron.random:
+            neuron.draws = Draws(state["seed"], state["step"], x.shape[2:])
         weight = next(self.synapse.parameters(), x)
 
         def step(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
             *states, z = values
+            if self.neuron.temporal_grad == "none":
+                z = z.detach()
             z, *states = neuron.advance_one_step(x + self.synapse(z.to(weight.dtype)[None])[0].to(x.dtype), *states)
             return z, *states, z
 
-        return reference(self, step, x, state)
+        y, after = reference(self, step, x, {k: state[k] for k in (*self.neuron.states, "z")})
+        return y, after | self.neuron.later(x, state)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ranvier.core.checks import NonFinite
-from ranvier.data.samples import Samples, Split
+from ranvier.data.samples import Batch, Samples, Split
 from ranvier.lab.classify import Classify, vote
 from ranvier.lab.recipe import Claim, Recipe, Session
 
@@ -53,14 +53,14 @@ def test_stopping_gives_what_is_finished(network: Callable[[], nn.Module], split
     def data(fold: int) -> Split:
         return split
 
-    def stop(batch: object, generator: torch.Generator) -> object:
+    def stop(samples: Samples, index: np.ndarray, generator: torch.Generator) -> Batch:
         calls.append(1)
         if len(calls) == 7:
             session.stop.set()
-        return batch
+        return samples.batch(index)
 
     calls: list[int] = []
-    fit = Classify(epochs=1, batch=16, learning_rate=1e-2, folds=3, augment=stop, networks={"never": network})
+    fit = Classify(epochs=1, batch=16, learning_rate=1e-2, folds=3, draw=stop, networks={"never": network})
     result = fit(Recipe(network, data, fit, (), "here"), session)
     assert result.interrupted and set(result.metrics) == {"accuracy", "worst fold"}
     assert len(result.curves) == 1 and not list((session.folder / "weights").glob("never*"))

@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,14 +45,14 @@ def test_the_weights_on_disk_are_those_in_memory(
 
 
 def test_stopping_keeps_the_weights(network: Callable[[], nn.Module], split: Split, session: Session) -> None:
-    def stop_in_the_third_epoch(batch: Batch, generator: torch.Generator) -> Batch:
+    def stop_in_the_third_epoch(samples: Samples, index: np.ndarray, generator: torch.Generator) -> Batch:
         calls.append(1)
         if len(calls) == 8:
             session.stop.set()
-        return batch
+        return samples.batch(index)
 
     calls: list[int] = []
-    rows = train(network(), split, session, epochs=50, batch=32, optimiser=adam, augment=stop_in_the_third_epoch)
+    rows = train(network(), split, session, epochs=50, batch=32, optimiser=adam, draw=stop_in_the_third_epoch)
     assert len(rows) == 2 and len(calls) == 8
     assert ranvier.load(session.folder / "weights" / "model-0.safetensors")
 
@@ -141,8 +140,12 @@ def test_the_same_seed_trains_the_same_network(
     def weights(seed: int) -> Tensor:
         torch.manual_seed(0)
         model = network()
-        noisy = partial(train, model, split, replace(session, seed=seed), epochs=1, batch=32, optimiser=adam)
-        noisy(augment=lambda b, g: b._replace(x=b.x + 0.1 * torch.randn(b.x.shape, generator=g)))
+
+        def noisy(samples: Samples, index: np.ndarray, generator: torch.Generator) -> Batch:
+            batch = samples.batch(index)
+            return batch._replace(x=batch.x + 0.1 * torch.randn(batch.x.shape, generator=generator))
+
+        train(model, split, replace(session, seed=seed), epochs=1, batch=32, optimiser=adam, draw=noisy)
         return torch.cat([p.flatten() for p in model.parameters()])
 
     assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
