@@ -21,8 +21,9 @@ from ranvier.nn.surrogates import Arctan, FastSigmoid, Gaussian, Rectangle, Sigm
 from ranvier.nn.synapses.conv import Conv1d, Conv2d
 from ranvier.nn.synapses.delay_line import DelayLine
 from ranvier.nn.synapses.linear import Linear
-from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d
+from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d, TimePool
 from ranvier.nn.synapses.recurrent import Recurrent
+from ranvier.nn.synapses.scale import Scale
 
 __version__ = "0.1.0"
 
@@ -56,11 +57,13 @@ __all__ = [
     "Rectangle",
     "Recurrent",
     "Refusal",
+    "Scale",
     "Sigmoid",
     "State",
     "Stateful",
     "SumPool2d",
     "Surrogate",
+    "TimePool",
     "Triangle",
     "backend",
     "checkpoint",

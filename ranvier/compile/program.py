@@ -51,7 +51,7 @@ def program(
     p = {k: graph.input(f"p:{k}", fixed=True) for k in parameters}
     s = {k: graph.input(f"s:{k}") for k in states}
     draws = SymbolDraws(graph)
-    y, *after = (graph.lift(value) for value in equation(x, p, s, draws))
+    y, *after = (graph.lift(value).to() for value in equation(x, p, s, draws))
     if len(after) != len(states):
         raise ValueError(
             f"step: expected the output and {len(states)} new states ({', '.join(states)}); got {len(after)} states"
@@ -73,7 +73,7 @@ def program(
     late = {
         a.number: a for symbol in backward if not symbol.fixed for a in symbol.args if a.fixed and a.op != "constant"
     }
-    fixed = (*fixed, *(a for a in late.values() if a not in fixed))
+    fixed = (*fixed, *(a for a in late.values() if a.number not in used))
     kept = {i: grad_fixed[i] for i, wanted in enumerate(wants) if wanted}
     gh = [graph.input(f"gh:{i}", fixed=True) for i in kept]
     grad_parameters = (

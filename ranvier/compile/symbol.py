@@ -6,6 +6,9 @@ an element-wise kernel can't do is refused where it is written, by name.
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
+from numbers import Real
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -28,7 +31,10 @@ _BINARY = {
     "minimum": "minimum",
 }
 _BINARY |= {k: k for k in ("lt", "le", "gt", "ge", "eq", "ne")}
-_BINARY |= {"logical_and": "and", "logical_or": "or", "bitwise_and": "and", "bitwise_or": "or"}
+_BINARY |= {"logical_and": "and", "logical_or": "or", "bitwise_and": "and", "bitwise_or": "or", "and": "and", "or": "or"}
+_BINARY |= {"truediv": "div", "multiply": "mul", "subtract": "sub", "divide": "div"}
+_NOT = ("logical_not", "bitwise_not", "invert")
+_METHODS = ("clamp", "clip", "square", "clamp_min", "clamp_max", "detach")
 
 
 class Graph:
@@ -49,15 +55,17 @@ class Graph:
         """A symbol for a number; a symbol as it is."""
         if isinstance(value, Symbol):
             return value
-        if isinstance(value, bool | int | float):
-            return self.constant(value)
-        if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.requires_grad:
-            return self.constant(value.item())
-        raise _outside(f"a {type(value).__name__} that is neither declared nor a number", "declare it as a Parameter")
+        if isinstance(value, Real):
+            return self.constant(float(value))
+        # not even a tensor of one number: the kernel would keep the value that it has now
+        raise _outside(
+            f"a {type(value).__name__} that is neither declared nor a number",
+            "write a Python number, or declare it as a Parameter",
+        )
 
     def apply(self, op: str, *args: Any, value: Any = None) -> "Symbol":
         """The symbol of an operation, simplified where that is free of rounding."""
-        lifted = tuple(self.lift(a) for a in args)
+        lifted = _typed(op, tuple(self.lift(a) for a in args))
         simpler = _simplified(op, lifted, value)
         return self._one(op, lifted, value, all(a.fixed for a in lifted)) if simpler is None else simpler
 
@@ -115,6 +123,14 @@ class Symbol:
     def __ge__(self, other: Any) -> "Symbol":
         return self.graph.apply("ge", self, other)
 
+    def __eq__(self, other: Any) -> "Symbol":  # type: ignore[override]
+        return self.graph.apply("eq", self, other)
+
+    def __ne__(self, other: Any) -> "Symbol":  # type: ignore[override]
+        return self.graph.apply("ne", self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # since == does not compare symbols; their numbers do
+
     def __and__(self, other: Any) -> "Symbol":
         return self.graph.apply("and", self, other)
 
@@ -125,12 +141,18 @@ class Symbol:
         return self.graph.apply("not", self)
 
     def __pow__(self, power: Any) -> "Symbol":
-        if isinstance(power, int) and 1 <= power <= 4:
-            return self if power == 1 else self * self ** (power - 1)
-        raise _outside(f"** {power}", "write powers up to 4 as integers, others with exp and log")
+        if isinstance(power, Real) and power in (1, 2, 3, 4):
+            return self if power == 1 else self * self ** (power - 1)  # type: ignore[operator]
+        raise _outside(f"** {power}", "write powers up to 4 as integers, others with sqrt, or with exp and log")
+
+    def __abs__(self) -> "Symbol":
+        return self.graph.apply("abs", self)
 
     def __bool__(self) -> NoReturn:
         raise _outside("a branch on a value", "write torch.where(condition, a, b)")
+
+    def __iter__(self) -> NoReturn:
+        raise _outside("a loop over a value", "return the output and the new states as a tuple")
 
     def detach(self) -> "Symbol":
         """The same value, through which no gradient passes."""
@@ -145,7 +167,7 @@ class Symbol:
         if min is not None:
             value = self.graph.apply("where", self < min, min, value)
         if max is not None:
-            value = self.graph.apply("where", self > max, max, value)
+            value = self.graph.apply("where", value > max, max, value)
         return value
 
     def clamp_min(self, min: Any) -> "Symbol":
@@ -154,9 +176,11 @@ class Symbol:
     def clamp_max(self, max: Any) -> "Symbol":
         return self.clamp(max=max)
 
-    def to(self, *_: Any) -> "Symbol":
+    def to(self, dtype: Any = None) -> "Symbol":
         """A truth value as 0 or 1; a number as it is: kernels have one type of number."""
-        return self.graph.apply("where", self, 1.0, 0.0) if self.op in BOOLEAN else self
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise _outside(f".to({dtype})", "write .to(x.dtype), self.floor(v) or v != 0")
+        return _number(self)
 
     def float(self) -> "Symbol":
         return self.to()
@@ -167,37 +191,71 @@ class Symbol:
         return None
 
     def __getattr__(self, name: str) -> Any:
-        if name in _UNARY:
-            return lambda: self.graph.apply(name, self)
-        if name in _BINARY:
-            return lambda other: self.graph.apply(_BINARY[name], self, other)
-        raise _outside(
-            f".{name}", f"use {', '.join(_UNARY)}, arithmetic, comparisons, torch.where, clamp, maximum, minimum"
-        )
+        if name in _UNARY or name in _BINARY or name in (*_NOT, "neg", "negative", "pow", "clip"):
+            return partial(_called, name, self)
+        raise _outside(f".{name}", _VOCABULARY)
 
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> "Symbol":
-        name = getattr(func, "__name__", str(func)).strip("_")
-        graph = next(a.graph for a in args if isinstance(a, Symbol))
-        if name in _UNARY:
-            return graph.apply(name, *args)
-        if name in _BINARY:
-            return graph.apply(_BINARY[name], *args)
-        if name == "where":
-            return graph.apply("where", *args)
-        if name in ("clamp", "clip", "square", "clamp_min", "clamp_max", "detach"):
-            method = {"clip": "clamp"}.get(name, name)
-            result: Symbol = getattr(args[0], method)(*args[1:], **(kwargs or {}))
-            return result
-        if name in ("zeros_like", "ones_like"):
-            return graph.constant(float(name == "ones_like"))
-        if name in ("neg", "negative"):
-            return -graph.lift(args[0])
-        if name in ("rsub", "rdiv", "rtruediv", "rmul", "radd"):  # a tensor on the left of a symbol
-            return graph.apply({"rtruediv": "div"}.get(name, name[1:]), args[1], args[0])
-        raise _outside(
-            f"torch.{name}", f"use {', '.join(_UNARY)}, arithmetic, comparisons, torch.where, clamp, maximum, minimum"
-        )
+        return _called(getattr(func, "__name__", str(func)).strip("_"), *args, **(kwargs or {}))
+
+    def __array_ufunc__(self, function: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
+        if function.__name__ in _BINARY:  # a numpy number on the left of a symbol
+            return _called(function.__name__, *args, **kwargs)
+        raise _outside(f"numpy.{function.__name__}", _VOCABULARY)
+
+
+def _refused(operator: str, instead: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any) -> NoReturn:
+        raise _outside(operator, instead)
+
+    return refuse
+
+
+_VOCABULARY = (
+    f"use {', '.join(_UNARY)}, arithmetic, comparisons, torch.where, clamp, maximum, minimum, self.floor, self.round"
+)
+for _names, _operator, _instead in (
+    (("rpow",), "** with a value as the exponent", "write torch.exp(exponent * log_of_the_base)"),
+    (("mod", "rmod", "divmod"), "%", "write a - b * self.floor(a / b)"),
+    (("floordiv", "rfloordiv", "floor"), "//", "write self.floor(a / b)"),
+    (("round", "trunc", "ceil"), "rounding", "write self.round(v) or self.floor(v)"),
+    (("int", "float", "index", "len", "contains"), "a Python value of something traced", _VOCABULARY),
+    (("getitem", "setitem"), "[...]", "write each quantity as a State of its own"),
+    (("matmul", "rmatmul"), "@", "mix neurons in a layer in front of this one"),
+    (("xor", "rxor", "lshift", "rshift"), "bit arithmetic", "combine conditions with & and |"),
+):
+    for _name in _names:
+        setattr(Symbol, f"__{_name}__", _refused(_operator, _instead))
+
+
+def _called(name: str, *args: Any, **kwargs: Any) -> Symbol:
+    """A call of torch's function or method `name`."""
+    graph = next((a.graph for a in (*args, *kwargs.values()) if isinstance(a, Symbol)), None)
+    if graph is None:
+        raise _outside(f"torch.{name} of a list", _VOCABULARY)
+    if args and name in _METHODS:
+        result: Symbol = getattr(graph.lift(args[0]), {"clip": "clamp"}.get(name, name))(*args[1:], **kwargs)
+        return result
+    if kwargs and name in (*_UNARY, *_BINARY, "where"):
+        named = ", ".join(f"{k}=" for k in kwargs)
+        raise _outside(f"torch.{name}({named})", "give values by position and compute the rest with arithmetic")
+    if name in _UNARY:
+        return graph.apply(name, *args)
+    if name in _NOT:
+        return graph.apply("not", *args)
+    if name in _BINARY:
+        return graph.apply(_BINARY[name], *args)
+    if name == "where" and len(args) == 3:
+        return graph.apply("where", *args)
+    if name in ("zeros_like", "ones_like"):
+        return graph.constant(float(name == "ones_like"))
+    if name in ("neg", "negative"):
+        return -graph.lift(args[0])
+    if name == "pow":
+        power: Symbol = args[0] ** args[1]
+        return power
+    raise _outside(f"torch.{name}", _VOCABULARY)
 
 
 class SymbolDraws:
@@ -296,9 +354,24 @@ def _simplified(op: str, args: tuple[Symbol, ...], value: Any) -> Symbol | None:
     return None
 
 
+def _number(symbol: Symbol) -> Symbol:
+    return symbol.graph.apply("where", symbol, 1.0, 0.0) if symbol.op in BOOLEAN else symbol
+
+
+def _typed(op: str, args: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    """Arguments of the types that an operation works on: truth values count as 0 and 1 where numbers are needed."""
+    needs_truth = {"and": args, "or": args, "not": args, "where": args[:1]}.get(op, ())
+    if any(a.op not in BOOLEAN for a in needs_truth):
+        raise _outside(f"a number as the condition of {op}", "compare it first, as in v > 0")
+    return (*needs_truth, *(_number(a) for a in args[len(needs_truth) :]))
+
+
+_HIDDEN = (__file__, str(Path(torch.__file__).parent))
+
+
 def _outside(what: str, instead: str) -> Refusal:
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename in (__file__, torch.overrides.__file__):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HIDDEN):
         frame = frame.f_back
     place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     return Refusal(f"step at {place}", expected="operations that a kernel has", got=what, do=f"In a step {instead}.")

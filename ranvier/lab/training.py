@@ -141,7 +141,7 @@ class _Module(lightning.LightningModule):
             # what is drawn is a function of seed, fold, step and process alone
             key = (self.session.seed * 1009 + self.fold) * 1_000_003 + self.global_step * 64 + self.global_rank
             batch = self.draw(self.samples, index.numpy(force=True), torch.Generator().manual_seed(key))
-        samples = Batch(*(t.to(self.device) for t in batch))
+        samples = Batch(*self.trainer.precision_plugin.convert_input(tuple(t.to(self.device) for t in batch)))
         self.latest = samples, index
         scores = forward(self.model, samples)
         loss = self.loss(scores, samples.y)

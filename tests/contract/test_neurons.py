@@ -66,7 +66,19 @@ def test_the_equation_of_every_neuron_is_here():
     assert EQUATIONS.keys() == NEURONS.keys(), "write the new neuron's equation, from its source, into EQUATIONS"
 
 
-def by_hand(name, x, states, p, *, surrogate, reset_mode="zero", detach_reset=False, discretisation="euler", dt=1.0):
+def by_hand(
+    name,
+    x,
+    states,
+    p,
+    *,
+    surrogate,
+    reset_mode="zero",
+    detach_reset=False,
+    discretisation="euler",
+    dt=1.0,
+    temporal_grad="full",
+):
     """The outputs and last states by the equation; a spike is a step forwards and the surrogate's primitive backwards."""
 
     def decay(tau):
@@ -82,6 +94,8 @@ def by_hand(name, x, states, p, *, surrogate, reset_mode="zero", detach_reset=Fa
 
     outputs = []
     for x_t in x:
+        if temporal_grad == "none":
+            states = [s.detach() for s in states]
         y, states = EQUATIONS[name](x_t, states, p, decay, fire, reset)
         outputs.append(y)
     return torch.stack(outputs), states
@@ -112,7 +126,7 @@ def everything(y, states, leaves):
     """Outputs, last states, and the gradients of one number that all of them enter."""
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(4), dtype=F64)
     loss = (weights * y).sum() + sum(s.sin().sum() for s in states)
-    return [y, *states, *torch.autograd.grad(loss, leaves)]
+    return [y, *states, *torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)]
 
 
 def compared(cls, **options):
@@ -127,7 +141,8 @@ def compared(cls, **options):
     expected = everything(*by_hand(name, x, list(state.values()), p, surrogate=surrogate, **options), leaves)
     if cls.spiking:
         assert torch.equal(actual[0], expected[0]) and 0.05 < y.mean() < 0.95
-    assert all(g.any() for g in actual[1:])
+    if options.get("temporal_grad") != "none":
+        assert all(g.any() for g in actual[1:])
     return actual, expected
 
 
@@ -158,6 +173,18 @@ def test_outputs_states_and_all_gradients_are_those_of_the_equation(
 )
 def test_generated_kernels_compute_the_equation_too(cls, reset_mode, detach_reset, discretisation, dt):
     assert same(*compared(cls, reset_mode=reset_mode, detach_reset=detach_reset, discretisation=discretisation, dt=dt))
+
+
+@every
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_without_a_temporal_gradient_every_step_is_learnt_from_alone(cls, backend):
+    with ranvier.backend(backend):
+        actual, expected = compared(cls, temporal_grad="none")
+        whole, _ = compared(cls)
+    outputs = 1 + len(cls.states)
+    assert same(actual, expected) and same(actual[:outputs], whole[:outputs]) and not same(actual, whole)
+    for gradient in actual[outputs + 1 : outputs + 1 + len(cls.states)]:
+        assert not gradient.any()  # of the initial states
 
 
 @every_spiking
@@ -376,6 +403,7 @@ def test_what_is_no_number_is_refused(cls):
             {"discretisation": "exakt"},
             r"discretisation: expected 'euler' or 'exact'; got 'exakt'\. Did you mean 'exact'",
         ),
+        ({"temporal_grad": "ful"}, r"temporal_grad: expected 'full' or 'none'; got 'ful'\. Did you mean 'full'"),
         ({"dt": 0.0}, r"dt: expected a positive number; got 0\.0"),
         ({"dt": math.inf}, r"dt: expected a positive number; got inf"),
     ],
@@ -454,7 +482,8 @@ def test_the_signature_names_every_parameter_with_its_default(cls):
     signature = inspect.signature(cls)
     for name, declared in cls.declared.items():
         assert signature.parameters[name].default == declared.default
-    assert {"surrogate", "reset_mode", "detach_reset", "discretisation", "dt"} < set(signature.parameters)
+    common = {"surrogate", "reset_mode", "detach_reset", "discretisation", "dt", "temporal_grad"}
+    assert set(signature.parameters) == common | set(cls.declared)
     with pytest.raises(TypeError):
         cls(2.0)  # which parameter would it be?
 

@@ -194,7 +194,7 @@ class Neuron(Stateful):
         if self.random:
             bound.draws = Draws(state["seed"], state["step"], x.shape[2:])
         y, after = reference(self, bound.advance_one_step, x, {k: state[k] for k in self.states})
-        return y, after | self._later(x, state)
+        return y, after | self.later(x, state)
 
     def _fused(
         self, x: Tensor, initial: Sequence[Tensor] | None, seeds: Mapping[str, Tensor]
@@ -213,13 +213,14 @@ class Neuron(Stateful):
         self.note("spikes", y)
         for name, value in zip(record, records, strict=True):
             self.note(name, value)
-        return y, dict(zip(names, finals, strict=True)) | self._later(x, seeds)
+        return y, dict(zip(names, finals, strict=True)) | self.later(x, seeds)
 
     def _seeds(self, x: Tensor) -> dict[str, Tensor]:
         step = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
         return {"seed": fresh_seeds(x.shape[1], x.device), "step": step}
 
-    def _later(self, x: Tensor, seeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def later(self, x: Tensor, seeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The seeds and the step after all steps of x, for a neuron that has them."""
         return {"seed": seeds["seed"], "step": seeds["step"] + len(x)} if self.random else {}
 
     def _not_random(self) -> Refusal:

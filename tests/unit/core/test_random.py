@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ranvier.core.random import philox, uniform
+from ranvier.core.random import Draws, fresh_seeds, normal, philox, uniform
 
 ONES = 0xFFFFFFFF
 
@@ -33,6 +33,7 @@ def test_a_number_depends_on_seed_step_and_element_alone():
     assert torch.equal(uniform(seed, step.flip(0), element.flip(0)).flip(0, 1), whole)
     assert whole.unique().numel() > 1990  # of 2000, with 2^24 possible values
     for other in (
+        uniform(seed, step, element, stream=1),
         uniform(seed + 1, step, element),
         uniform(seed, step + 50, element),
         uniform(seed, step, element + 40),
@@ -40,11 +41,15 @@ def test_a_number_depends_on_seed_step_and_element_alone():
         assert (other == whole).float().mean() < 0.01
 
 
-@pytest.mark.parametrize("bit", [31, 32, 40, 61])
-def test_all_bits_of_seed_and_element_count(bit):
+@pytest.mark.parametrize("bit", [0, 16, 31, 32, 40, 61])
+def test_all_bits_of_seed_step_element_and_stream_count(bit):
     one = torch.ones(1, dtype=torch.int64)
-    assert uniform(one + (1 << bit), one, one) != uniform(one, one, one)
-    assert uniform(one, one, one + (1 << bit)) != uniform(one, one, one)
+    first = uniform(one, one, one)
+    assert uniform(one + (1 << bit), one, one) != first
+    if bit < 32:
+        assert uniform(one, one + (1 << bit), one) != first
+        assert uniform(one, one, one + (1 << bit)) != first
+        assert uniform(one, one, one, stream=1 << bit) != first
 
 
 def test_numbers_are_uniform_and_uncorrelated():
@@ -62,3 +67,39 @@ def test_numbers_are_uniform_and_uncorrelated():
         assert abs((z[:, lag:] * z[:, :-lag]).mean()) < 5 * sigma  # over elements
     neighbour = (uniform(torch.tensor(4), torch.arange(n)[:, None], torch.arange(n)).double() - 0.5) * 12**0.5
     assert abs((z * neighbour).mean()) < 5 * sigma  # over seeds
+
+
+def test_normal_numbers_have_the_moments_and_tails_of_a_normal():
+    n = 500
+    z = normal(torch.tensor(3), torch.arange(n)[:, None], torch.arange(n)).double()
+    sigma = 1 / n
+    assert z.isfinite().all()
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(z.pow(power).mean() - moment) < 4 * sigma * variance**0.5
+    for bound in (0.5, 1.0, 2.0, 3.0):
+        p = torch.erf(torch.tensor(bound / 2**0.5)).item()
+        assert abs((z.abs() < bound).double().mean() - p) < 4 * sigma * (p * (1 - p)) ** 0.5
+    assert abs((z[1:] * z[:-1]).mean()) < 5 * sigma and abs((z[:, 1:] * z[:, :-1]).mean()) < 5 * sigma
+
+
+def test_draws_of_a_sequence_go_on_where_an_earlier_one_stopped():
+    def drawn(step, steps):
+        draws = Draws(torch.tensor([7, 9]), torch.tensor([step, step]), (3, 4))
+        numbers = []
+        for _ in range(steps):
+            numbers.append(torch.stack([draws.uniform(), draws.normal(), draws.uniform()]))
+            draws.next_step()
+        return torch.stack(numbers)
+
+    whole = drawn(0, 5)
+    assert whole.shape == (5, 3, 2, 3, 4) and torch.equal(whole, torch.cat([drawn(0, 2), drawn(2, 3)]))
+    uniforms = whole[:, [0, 2]]
+    assert uniforms.unique().numel() == uniforms.numel()  # no two draws, steps, samples or places share a number
+
+
+def test_fresh_seeds_are_counted_up_or_come_from_torchs_generator():
+    assert fresh_seeds(3, torch.device("cpu"), 5).tolist() == [5, 6, 7]
+    torch.manual_seed(1)
+    first, second = fresh_seeds(3, torch.device("cpu")), fresh_seeds(3, torch.device("cpu"))
+    torch.manual_seed(1)
+    assert torch.equal(fresh_seeds(3, torch.device("cpu")), first) and not (first == second).any()

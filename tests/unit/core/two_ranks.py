@@ -1,4 +1,4 @@
-"""Run as a program: two Gloo ranks train one batch together, and rank 0 saves gradients, outputs and state."""
+"""Run as a program, twice: two Gloo ranks train one batch together, and rank 0 saves gradients, outputs and state."""
 
 import sys
 
@@ -37,4 +37,4 @@ def rank(number: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    torch.multiprocessing.spawn(rank, (sys.argv[1],), nprocs=2)
+    rank(int(sys.argv[1]), sys.argv[2])
