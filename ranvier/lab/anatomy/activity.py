@@ -105,9 +105,9 @@ def record(model: nn.Module, samples: Samples, path: str | Path) -> list[dict[st
         tensors[f"index/{entry}"] = index
         for i, value in enumerate(values):
             tensors[f"{i}/{entry}"] = (value[:, index] != 0).to(torch.uint8) if what == "spikes" else value[:, index]
-    same = all(len(values) == len(variables["input"]) for variables in runs for values in variables.values())
+    measured = all(len(values) <= len(variables["input"]) for variables in runs for values in variables.values())
     about = {
-        "rate": samples.rate if same else None,  # an encoder or a stride makes steps of its own
+        "rate": samples.rate if measured else None,  # an encoder makes steps that were never recorded
         "channels": list(samples.channels),
         "shape": list(runs[0]["input"].shape[2:]) if runs else [],
         "layers": list(layers.values()),

@@ -53,7 +53,7 @@ def _input(stack: "_Stack", activity: Activity) -> None:
         trace = _every(trace, ceil(len(trace.index) / _ROWS))
         stack.open(f"input{_of(trace, 'features')}", "feature", showgrid=False)
         z = _numbers(trace.values.T)
-        stack.add(go.Heatmap(z=z, y=trace.index, **stack.along, colorscale=INTENSITY, colorbar=stack.scale()))
+        stack.add(go.Heatmap(z=z, y=trace.index, **stack.along(trace), colorscale=INTENSITY, colorbar=stack.scale()))
 
 
 class _Stack:
@@ -62,7 +62,6 @@ class _Stack:
     def __init__(self, activity: Activity, heights: Sequence[int]) -> None:
         self.steps = max(len(t.values) for t in (activity.input, *activity.layers))
         self.rate, self.heights, self.panel = activity.rate or 1.0, heights, 0
-        self.along = {"x0": 0.0, "dx": 1 / self.rate}
         self.title = "time (s)" if activity.rate else "time (steps)"
         self.inner = sum(heights) + (len(heights) - 1) * _GAP
         self.top, self.bottom = 1.0, 1.0
@@ -92,6 +91,14 @@ class _Stack:
             place = {"x": 1.01, "xanchor": "left", "y": self.top, "yanchor": "top", "tracegroupgap": 0}
             self.figure.update_layout({f"legend{self.panel if self.panel > 1 else ''}": place})
 
+    def spacing(self, trace: Trace) -> float:
+        """The time between two steps of a trace: a layer behind a pooling over time makes fewer steps than the input."""
+        return self.steps / max(len(trace.values), 1) / self.rate
+
+    def along(self, trace: Trace) -> dict[str, float]:
+        """Where the values of a trace lie in time."""
+        return {"x0": 0.0, "dx": self.spacing(trace)}
+
     def scale(self) -> dict[str, Any]:
         """A colour bar beside the current panel."""
         place = {"x": 1.01, "xanchor": "left", "y": self.bottom, "yanchor": "bottom", "thickness": 8, "outlinewidth": 0}
@@ -108,7 +115,7 @@ class _Stack:
 def _lines(stack: _Stack, trace: Trace, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         style = line(SERIES[i % len(SERIES)], 1.3, "solid" if i < len(SERIES) else "dot")
-        stack.add(go.Scatter(**stack.along, y=_numbers(trace.values[:, i]), name=name, line=style, mode="lines"))
+        stack.add(go.Scatter(**stack.along(trace), y=_numbers(trace.values[:, i]), name=name, line=style, mode="lines"))
     if trace.threshold is not None and len(trace.threshold):
         for i, level in enumerate(sorted(set(trace.threshold.tolist()))):
             ends = [0.0, (stack.steps - 1) / stack.rate]
@@ -125,7 +132,7 @@ def _readout(stack: _Stack, trace: Trace, example: Mapping[str, Any], classes: S
         colour = LIGHT["orange"] if role == "predicted" else LIGHT["blue"] if role else LIGHT["grey"]
         stack.add(
             go.Scatter(
-                **stack.along,
+                **stack.along(trace),
                 y=_numbers(trace.values[:, i]),
                 name=f"{escape(classes[i])}<br><i>{role}</i>" if role else "other classes",
                 line=line(colour, 2 if role else 1),
@@ -141,7 +148,7 @@ def _raster(stack: _Stack, trace: Trace) -> None:
     step, neuron = np.nonzero(trace.values.numpy())
     half = 0.45 * trace.neurons / max(len(index), 1)
     x, y = (np.full((len(step), 3), np.nan, dtype=np.float32) for _ in range(2))
-    x[:, :2] = (step / stack.rate)[:, None]
+    x[:, :2] = (step * stack.spacing(trace))[:, None]
     y[:, 0], y[:, 1] = index[neuron] - half, index[neuron] + half
     width = min(max(400 / stack.steps, 1.0), 3.0)
     ticks = go.Scatter(x=x.ravel(), y=y.ravel(), mode="lines", line=line(LIGHT["ink"], width), showlegend=False)
