@@ -13,10 +13,29 @@ from ranvier.nn.coding.membrane import LastDecoder, MaxDecoder
 from ranvier.nn.coding.rate import RateDecoder, RateEncoder
 from ranvier.nn.fold import Fold
 from ranvier.nn.neurons.adaptive_lif import AdaptiveLIF
+from ranvier.nn.neurons.adex import AdEx
+from ranvier.nn.neurons.complementary_lif import ComplementaryLIF
 from ranvier.nn.neurons.cuba_lif import CuBaLIF
+from ranvier.nn.neurons.exponential_if import ExponentialIF
+from ranvier.nn.neurons.gated_lif import GatedLIF
+from ranvier.nn.neurons.integer_lif import IntegerLIF
+from ranvier.nn.neurons.integrate_and_fire import IF
+from ranvier.nn.neurons.izhikevich import Izhikevich
+from ranvier.nn.neurons.k_based_lif import KBasedLIF
 from ranvier.nn.neurons.leaky_integrator import LeakyIntegrator
 from ranvier.nn.neurons.lif import LIF
+from ranvier.nn.neurons.multi_threshold import MultiThreshold
 from ranvier.nn.neurons.neuron import Neuron
+from ranvier.nn.neurons.parametric_lif import ParametricLIF
+from ranvier.nn.neurons.probabilistic_meta import ProbabilisticMeta
+from ranvier.nn.neurons.quadratic_if import QuadraticIF
+from ranvier.nn.neurons.rectified_soft_reset import RectifiedSoftReset
+from ranvier.nn.neurons.resonate_and_fire import ResonateAndFire
+from ranvier.nn.neurons.sigma_delta import SigmaDelta
+from ranvier.nn.neurons.stochastic_lif import StochasticLIF
+from ranvier.nn.neurons.ternary_lif import TernaryLIF
+from ranvier.nn.neurons.two_compartment_lif import TwoCompartmentLIF
+from ranvier.nn.neurons.ultradiscretised_lif import UltradiscretisedLIF
 from ranvier.nn.surrogates import Arctan, FastSigmoid, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, spike
 from ranvier.nn.synapses.conv import Conv1d, Conv2d
 from ranvier.nn.synapses.delay_line import DelayLine
@@ -28,10 +47,13 @@ from ranvier.nn.synapses.scale import Scale
 __version__ = "0.1.0"
 
 __all__ = [
+    "IF",
     "LIF",
+    "AdEx",
     "AdaptiveLIF",
     "Arctan",
     "AvgPool2d",
+    "ComplementaryLIF",
     "Conv1d",
     "Conv2d",
     "CuBaLIF",
@@ -39,32 +61,48 @@ __all__ = [
     "DeltaDecoder",
     "DeltaEncoder",
     "Direct",
+    "ExponentialIF",
     "FastSigmoid",
     "FirstSpikeDecoder",
     "Fold",
+    "GatedLIF",
     "Gaussian",
+    "IntegerLIF",
+    "Izhikevich",
+    "KBasedLIF",
     "LastDecoder",
     "LatencyEncoder",
     "LeakyIntegrator",
     "Linear",
     "MaxDecoder",
     "MaxPool2d",
+    "MultiThreshold",
     "Neuron",
     "NonFinite",
     "Parameter",
+    "ParametricLIF",
+    "ProbabilisticMeta",
+    "QuadraticIF",
     "RateDecoder",
     "RateEncoder",
     "Rectangle",
+    "RectifiedSoftReset",
     "Recurrent",
     "Refusal",
+    "ResonateAndFire",
     "Scale",
+    "SigmaDelta",
     "Sigmoid",
     "State",
     "Stateful",
+    "StochasticLIF",
     "SumPool2d",
     "Surrogate",
+    "TernaryLIF",
     "TimePool",
     "Triangle",
+    "TwoCompartmentLIF",
+    "UltradiscretisedLIF",
     "backend",
     "checkpoint",
     "load",

@@ -4,6 +4,7 @@ A fresh page costs a CPU as much as the arithmetic done on it, and a training lo
 Only blocks of a mebibyte and more are kept; a size that has not been asked for lately is given back.
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from math import prod
@@ -32,11 +33,23 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
             del _asked[old], _kept[old]
         blocks = _kept.setdefault(size, [])
         storage = next((s for s in blocks if _users(s) == _ALONE), None)
+        if storage is not None and (storage.nbytes() != size or storage.is_shared()):
+            # resized, or sent to another process, which may still read it
+            blocks[:] = [s for s in blocks if s.nbytes() == size and not s.is_shared()]
+            storage = next((s for s in blocks if _users(s) == _ALONE), None)
         if storage is None:
             storage = UntypedStorage(size)  # type: ignore[no-untyped-call]
             blocks.append(storage)
         # taken before the lock is left, so that no other thread finds it free
         return torch.empty(0, dtype=dtype).set_(storage, 0, tuple(shape))  # type: ignore[call-overload,no-any-return]
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _users(storage: UntypedStorage) -> int:

@@ -1,7 +1,7 @@
 """Kernels on the CPU: blocks of neurons shared out among threads of our own."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
@@ -12,29 +12,28 @@ from torch import Tensor
 
 from ranvier.compile.buffers import empty
 from ranvier.compile.build import Kernel, build_llvm
-from ranvier.compile.kernel import Variant, arguments
+from ranvier.compile.kernel import Variant
 from ranvier.compile.llvm import BLOCK, source
 from ranvier.compile.program import Program
 
 SMALL = 1 << 16
 """Neuron steps below which waking a second thread costs more than it saves."""
 
-__all__ = ["empty", "launch"]
+Launcher = Callable[[Sequence[Tensor | int], int, int], None]
 
-
-def launch(program: Program, variant: Variant, backward: bool, given: Mapping[str, Tensor | int]) -> None:
-    """Run a kernel over all neurons; `given` has every argument by name."""
-    kernel, names = _built(program, variant, backward)
-    values = [given[name] for name in names]
-    table = np.array([v if isinstance(v, int) else v.data_ptr() for v in values], dtype=np.int64)
-    steps, neurons = given["T"], given["M"]
-    assert isinstance(steps, int) and isinstance(neurons, int)
-    _share(kernel, table.ctypes.data, -(-neurons // BLOCK), steps * neurons)
+__all__ = ["Launcher", "empty", "launcher"]
 
 
 @cache
-def _built(program: Program, variant: Variant, backward: bool) -> tuple[Kernel, Sequence[str]]:
-    return build_llvm(source(program, variant, backward)), arguments(program, variant, backward)
+def launcher(program: Program, variant: Variant, backward: bool) -> Launcher:
+    """What runs a kernel over all neurons, given its arguments in their order, the steps and the number of neurons."""
+    kernel = build_llvm(source(program, variant, backward))
+
+    def launch(arguments: Sequence[Tensor | int], steps: int, neurons: int) -> None:
+        table = np.array([a if isinstance(a, int) else a.data_ptr() for a in arguments], dtype=np.int64)
+        _share(kernel, table.ctypes.data, -(-neurons // BLOCK), steps * neurons)
+
+    return launch
 
 
 def _share(kernel: Kernel, table: int, blocks: int, work: int) -> None:

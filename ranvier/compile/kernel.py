@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ranvier.compile.program import Program
 
 
-def segment(program: Program) -> int:
+def segment(states: int, x: Tensor) -> int:
     """Steps between two checkpoints of the states, from which backward computes the states again.
 
-    As many as a first-level cache holds on a CPU and the registers on a GPU.
+    As many as a first-level cache holds on a CPU and the registers on a GPU, where they are unrolled and no more than
+    there are.
     """
-    return 16 if len(program.states) < 2 else 8
+    most = 16 if states < 2 else 8
+    return most if x.device.type == "cpu" else min(most, 1 << max(x.shape[0] - 1, 0).bit_length())
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Variant:
 
     io: str
     """dtype of input and output"""
+    steps: int
+    """steps between two checkpoints"""
     columns: frozenset[str]
     """the parameters that differ from neuron to neuron"""
     rest: tuple[float, ...]
@@ -28,7 +34,7 @@ class Variant:
     record: tuple[str, ...] = ()
     """the states whose course is written (forward) or has a gradient (backward)"""
     checkpoints: bool = False
-    """forward: write the states every SEGMENT steps"""
+    """forward: write the states every `steps` steps"""
     spikes: bool = True
     """backward: the output has a gradient"""
     final: bool = False

@@ -13,9 +13,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from ranvier.compile.kernel import Variant, arguments, is_size, segment
+from ranvier.compile.kernel import Variant, arguments, is_size
 from ranvier.compile.program import Program
-from ranvier.compile.symbol import Symbol, inputs, topological
+from ranvier.compile.symbol import BOOLEAN, Symbol, inputs, topological
 
 LANES, BLOCK = 16, 512
 """Floats in a vector; neurons in a block."""
@@ -33,7 +33,7 @@ def source(program: Program, variant: Variant, backward: bool) -> str:
 
 class _Kernel:
     def __init__(self, program: Program, variant: Variant, backward: bool) -> None:
-        self.program, self.variant, self.steps = program, variant, segment(program)
+        self.program, self.variant, self.steps = program, variant, variant.steps
         self.number = STORED[variant.number]
         self.vector = ir.VectorType(self.number, LANES)
         self.module = ir.Module(name="kernel")
@@ -215,7 +215,7 @@ class _Kernel:
                 for symbol in topological([f for _, f in own]):
                     if symbol.op == "input" and symbol.number not in env:
                         env[symbol.number] = self.get(symbol.value, j)
-                for (i, _), value in zip(own, self.evaluate([f for _, f in own], env), strict=True):
+                for (i, _), value in zip(own, self.evaluate([f.to() for _, f in own], env), strict=True):
                     self.put(f"fixed:{i}", j, value)
 
             self.each_vector(work_out)
@@ -224,7 +224,8 @@ class _Kernel:
         """The values of inputs and fixed symbols for the neurons at j; loaded when first asked for."""
         p = self.program
         names = {f.number: f"fixed:{i}" for i, f in enumerate(p.fixed) if self.by_column(f)}
-        places = {number: partial(self.get, name, j) for number, name in names.items()}
+        truths = {f.number for f in p.fixed if f.op in BOOLEAN}
+        places = {n: partial(self.truth if n in truths else self.get, name, j) for n, name in names.items()}
         return _Lazy(self.scalars, places, lambda name: given[name] if name in given else self.get(name, j))
 
     def evaluate(self, outputs: Sequence[Symbol], env: "Mapping[int, ir.Value] | _Lazy") -> list[ir.Value]:
@@ -291,6 +292,9 @@ class _Kernel:
 
     def get(self, array: str, j: ir.Value) -> ir.Value:
         return self.b.load(self.b.gep(self.arrays[array], [j], source_etype=self.number), typ=self.vector, align=4)
+
+    def truth(self, array: str, j: ir.Value) -> ir.Value:
+        return self.math.compare("!=", self.get(array, j), self.math.constant(0.0))
 
     def put(self, array: str, j: ir.Value, value: ir.Value) -> None:
         self.b.store(value, self.b.gep(self.arrays[array], [j], source_etype=self.number), align=4)
@@ -446,6 +450,15 @@ class _Math:
     def sigmoid(self, x: ir.Value) -> ir.Value:
         return self.b.fdiv(self.constant(1.0), self.b.fadd(self.constant(1.0), self.exp(self.b.fneg(x))))
 
+    def erf(self, x: ir.Value) -> ir.Value:
+        """The system's, number by number: LLVM has none for vectors."""
+        name = "erf" if self.number is _DOUBLE else "erff"
+        result = ir.Constant(self.vector, ir.Undefined)
+        for lane in map(I32, range(LANES)):
+            one = self._declared(name, self.number, [self.number], [self.b.extract_element(x, lane)])
+            result = self.b.insert_element(result, one, lane)
+        return result
+
     def steps(self, t: ir.Value) -> ir.Value:
         return self.splat(self.b.trunc(t, I32))
 
@@ -518,6 +531,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "sin": lambda m, b, v, x: m.call("sin", x),
     "cos": lambda m, b, v, x: m.call("cos", x),
     "atan": lambda m, b, v, x: m.call("atan", x),
+    "erf": lambda m, b, v, x: m.erf(x),
     "abs": lambda m, b, v, x: m.call("fabs", x),
     "sign": lambda m, b, v, x: m.sign(x),
     "floor": lambda m, b, v, x: m.call("floor", x),

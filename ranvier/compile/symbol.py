@@ -31,7 +31,14 @@ _BINARY = {
     "minimum": "minimum",
 }
 _BINARY |= {k: k for k in ("lt", "le", "gt", "ge", "eq", "ne")}
-_BINARY |= {"logical_and": "and", "logical_or": "or", "bitwise_and": "and", "bitwise_or": "or", "and": "and", "or": "or"}
+_BINARY |= {
+    "logical_and": "and",
+    "logical_or": "or",
+    "bitwise_and": "and",
+    "bitwise_or": "or",
+    "and": "and",
+    "or": "or",
+}
 _BINARY |= {"truediv": "div", "multiply": "mul", "subtract": "sub", "divide": "div"}
 _NOT = ("logical_not", "bitwise_not", "invert")
 _METHODS = ("clamp", "clip", "square", "clamp_min", "clamp_max", "detach")
@@ -142,7 +149,7 @@ class Symbol:
 
     def __pow__(self, power: Any) -> "Symbol":
         if isinstance(power, Real) and power in (1, 2, 3, 4):
-            return self if power == 1 else self * self ** (power - 1)  # type: ignore[operator]
+            return self if power == 1 else self * self ** (power - 1)
         raise _outside(f"** {power}", "write powers up to 4 as integers, others with sqrt, or with exp and log")
 
     def __abs__(self) -> "Symbol":

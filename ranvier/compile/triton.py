@@ -5,9 +5,10 @@ arithmetic, and no number of steps needs a kernel of its own. Backward goes thro
 computes each one's states again from its checkpoint, into registers.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
-from ranvier.compile.kernel import Variant, arguments, is_size, segment
+from ranvier.compile.kernel import Variant, arguments, is_size
 from ranvier.compile.program import Program
 from ranvier.compile.symbol import Symbol, topological
 
@@ -46,6 +47,38 @@ def normal(element, low, high, first, t, stream: tl.constexpr):
 
 
 @triton.jit
+def tanh(x):
+    size = tl.abs(x)
+    limit = 0.03 if x.dtype.primitive_bitwidth == 64 else 0.3
+    s = x * x
+    terms = -3.3333333333333333e-1 + s * (1.3333333333333333e-1 + s * (-5.3968253968253968e-2 + s * 2.1869488536155203e-2))
+    e = tl.exp(-2.0 * size)
+    far = tl.where(x > 0, 1.0, -1.0) * ((1.0 - e) / (1.0 + e))
+    return tl.where(size < limit, x + x * s * terms, far)
+
+
+@triton.jit
+def atan(x):
+    size = tl.abs(x)
+    far, middle = size > 2.414213562373095, size > 0.66
+    y = tl.where(far, -1.0 / size, tl.where(middle, (size - 1.0) / (size + 1.0), size))
+    s = y * y
+    p = (((-8.750608600031904e-1 * s - 16.15753718733365) * s - 75.00855792314705) * s - 122.8866684490136) * s
+    q = ((((s + 24.85846490142306) * s + 165.0270098316989) * s + 432.8810604912903) * s + 485.3903996359137) * s
+    y += y * s * ((p - 64.85021904942025) / (q + 194.5506571482614))
+    y += tl.where(far, 1.5707963267948966, tl.where(middle, 0.7853981633974483, 0.0))
+    return tl.where(x < 0, -y, y)
+
+
+@triton.jit
+def half_even(x):
+    whole = tl.floor(x)
+    rest = x - whole
+    odd = whole - 2.0 * tl.floor(whole * 0.5)
+    return whole + tl.where(rest == 0.5, odd, tl.where(rest > 0.5, 1.0, 0.0))
+
+
+@triton.jit
 def kernel({arguments}, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
 """
 
@@ -71,16 +104,16 @@ OPERATIONS = {
     "exp": "tl.exp({0})",
     "log": "tl.log({0})",
     "sigmoid": "1.0 / (1.0 + tl.exp(-{0}))",
-    "tanh": "tl.where(tl.abs({0}) < 0.04, {0} - {0} * {0} * {0} * (1.0 / 3.0 - {0} * {0} * (2.0 / 15.0)), "
-    "tl.where({0} > 0, 1.0, -1.0) * (1.0 - 2.0 / (tl.exp(2.0 * tl.abs({0})) + 1.0)))",
+    "tanh": "tanh({0})",
     "sqrt": "tl.sqrt({0})",
     "sin": "tl.sin({0})",
     "cos": "tl.cos({0})",
+    "atan": "atan({0})",
     "abs": "tl.abs({0})",
     "erf": "tl.erf({0})",
     "sign": "tl.where({0} > 0, 1.0, tl.where({0} < 0, -1.0, 0.0))",
     "floor": "tl.floor({0})",
-    "round": "tl.where(tl.abs({0}) < 4194304.0, ({0} + 12582912.0) - 12582912.0, {0})",
+    "round": "half_even({0})",
     "spike": "tl.where({0} >= 0, 1.0, 0.0)",
     "detach": "{0}",
     "uniform": "uniform({0}, {1}, {2}, {3}, {4}, {value})",
@@ -102,7 +135,7 @@ class _Text:
     def __init__(self, program: Program, variant: Variant, backward: bool) -> None:
         self.program, self.variant = program, variant
         self.number = "tl.float64" if variant.number == "float64" else "tl.float32"
-        self.steps = segment(program)
+        self.steps = variant.steps
         self.lines: list[str] = []
         self.indent = 1
         self.temporary = 0
@@ -175,10 +208,10 @@ class _Text:
                 if k in v.record:
                     self.say(f"gs_{k} += {name(f'grecord:{k}')}{step}")
                 names[f"gs:{k}"] = f"gs_{k}"
-            wanted = [p.grad_x, *p.grad_states, *p.grad_fixed.values()]
-            gx, *rest = self.evaluate(wanted if v.grad_x else [p.grad_states[0], *wanted[1:]], names)
+            wanted = [*([p.grad_x] if v.grad_x else []), *p.grad_states, *p.grad_fixed.values()]
+            rest = self.evaluate(wanted, names)
             if v.grad_x:
-                self.store("gx", f"begin + {step}", gx, mask=f"m & {self.active(step)}")
+                self.store("gx", f"begin + {step}", rest.pop(0), mask=f"m & {self.active(step)}")
             for j, value in zip(p.grad_fixed, rest[len(p.states) :], strict=True):
                 self.say(f"gh_{j} += {self.if_active(step, value, '0.0')}")
             self.move([f"gs_{k}" for k in p.states], rest[: len(p.states)], step)
@@ -231,7 +264,7 @@ class _Text:
         )
 
     def filled(self, value: float) -> str:
-        return f"tl.full([BLOCK], {value!r}, {self.number})"
+        return f"tl.full([BLOCK], {_literal(value)}, {self.number})"
 
     def _fixed(self) -> dict[int, str]:
         """Parameters, and what follows from them, for this block's neurons."""
@@ -254,17 +287,21 @@ class _Text:
     def evaluate(
         self, outputs: Sequence[Symbol], names: Mapping[str, str], env: dict[int, str] | None = None
     ) -> list[str]:
-        """Write the assignments that compute the outputs; returns what to call each."""
+        """Write the assignments that compute the outputs; returns what to call each.
+
+        In a step (no `env`) they are blocks, one number for each neuron, also where all neurons share it.
+        """
         done = dict(self.fixed if env is None else env)
 
         def value(symbol: Symbol) -> str:
             if symbol.number not in done:
                 if symbol.op == "constant":
-                    done[symbol.number] = repr(symbol.value)
+                    done[symbol.number] = _literal(symbol.value)
                 elif symbol.op == "input":
                     done[symbol.number] = names[symbol.value]
                 else:
-                    args = [value(a) for a in symbol.args]
+                    alone = all(a.op == "constant" for a in symbol.args)
+                    args = [self.filled(a.value) if alone else value(a) for a in symbol.args]
                     self.temporary += 1
                     done[symbol.number] = f"t{self.temporary}"
                     self.say(
@@ -273,4 +310,10 @@ class _Text:
                     )
             return done[symbol.number]
 
-        return [value(symbol) for symbol in outputs]
+        if env is not None:
+            return [value(symbol) for symbol in outputs]
+        return [f"({value(symbol)} + {self.filled(0.0)})" if symbol.fixed else value(symbol) for symbol in outputs]
+
+
+def _literal(value: float) -> str:
+    return repr(value) if math.isfinite(value) else f'float("{value}")'

@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar, Literal
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ranvier.compile.plan import Equation, known_as
 from ranvier.compile.program import Program, program
 from ranvier.compile.scan import scan, wants_reference
 from ranvier.compile.symbol import Symbol, SymbolDraws
@@ -68,13 +69,13 @@ class Neuron(Stateful):
         for name in (*cls.declared, *cls.states):
             if name in own:
                 delattr(cls, name)  # an instance's own value must be found, not the declaration
-        signature = inspect.signature(Neuron.__init__)
-        given = [
-            inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=p.default, annotation=Value)
-            for k, p in cls.declared.items()
-        ]
-        common = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-        cls.__signature__ = signature.replace(parameters=[*given, *common])  # type: ignore[attr-defined]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        given = {k: inspect.Parameter(k, keyword, default=p.default, annotation=Value) for k, p in cls.declared.items()}
+        for init in (cls.__init__, Neuron.__init__):  # options of its own, then those of all neurons
+            given |= {
+                k: p for k, p in inspect.signature(init).parameters.items() if p.kind is keyword and k not in given
+            }
+        cls.__signature__ = inspect.Signature(list(given.values()))  # type: ignore[attr-defined]
         cls._bound = _twin(cls)
         cls.records = (*(("spikes",) if cls.spiking else ()), *cls.states)
 
@@ -133,6 +134,8 @@ class Neuron(Stateful):
                 self.register_parameter(name, value)
             else:
                 self.register_buffer(name, tensor.detach().clone())
+        self._equation: str
+        self._name_equation()
 
     @abstractmethod
     def step(self, x: Any, *states: Any) -> tuple[Any, ...]:
@@ -199,21 +202,13 @@ class Neuron(Stateful):
     def _fused(
         self, x: Tensor, initial: Sequence[Tensor] | None, seeds: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        names = tuple(self.states)
-        y, finals, records = scan(
-            self._key(),
-            self._program,
-            tuple(s.rest for s in self.states.values()),
-            x,
-            initial,
-            self._values(),
-            record := tuple(k for k in names if self.wants(k)),
-            (seeds["seed"], seeds["step"]) if self.random else None,
-        )
+        record = tuple([k for k in self.states if self.wants(k)])
+        draws = (seeds["seed"], seeds["step"]) if self.random else None
+        y, finals, records = scan(self._equation, x, self._values(), initial, record, draws)
         self.note("spikes", y)
         for name, value in zip(record, records, strict=True):
             self.note(name, value)
-        return y, dict(zip(names, finals, strict=True)) | self.later(x, seeds)
+        return y, dict(zip(self.states, finals, strict=True)) | self.later(x, seeds)
 
     def _seeds(self, x: Tensor) -> dict[str, Tensor]:
         step = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
@@ -231,10 +226,26 @@ class Neuron(Stateful):
             do="Write random = True beside its Parameters, so that its state holds the seeds.",
         )
 
-    def _key(self) -> Hashable:
-        """What the equation depends on besides the values of its parameters."""
-        options = tuple((k, v) for k, v in vars(self).items() if not k.startswith("_"))
-        return type(self), options, tuple(self._parameters)
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if not name.startswith("_") and "_equation" in self.__dict__:
+            self._name_equation()  # an option may have changed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._name_equation()  # equations are known by other names in another process
+
+    def _name_equation(self) -> None:
+        """Find the name of what this neuron computes, apart from its parameters' values, among all that compute the same."""
+        options = {k: v for k, v in vars(self).items() if not k.startswith("_")}
+
+        def make() -> Equation:
+            alike = object.__new__(type(self))  # without the parameters, so that they can be freed
+            alike.__dict__.update({**self.__dict__, "_parameters": {}, "_buffers": {}})
+            rest = tuple(s.rest for s in self.states.values())
+            return Equation(tuple(self.declared), tuple(self.states), rest, alike._program)
+
+        self.__dict__["_equation"] = known_as((type(self), *sorted(options.items())), type(self).__name__, make)
 
     def _program(self, learnt: tuple[str, ...]) -> Program:
         def equation(
@@ -250,17 +261,21 @@ class Neuron(Stateful):
 
     def bind(self, dtype: torch.dtype) -> "Bound":
         """The neuron with its parameters within bounds and in the state's dtype, ready for `step`."""
-        return self._bound(self, {k: value.to(dtype) for k, value in self._values().items()})
+        values = zip(self.declared, self._values(), strict=True)
+        return self._bound(self, {k: value.to(dtype) for k, value in values})
 
-    def _values(self) -> dict[str, Tensor]:
+    def _values(self) -> list[Tensor]:
         # a parameter is held within its bounds here, not in a kernel: whether its gradient leads further out is
         # decided by the sum over all neurons that share it
-        values: dict[str, Tensor] = {}
+        values = []
         for name, declaration in self.declared.items():
-            _, low, high = declaration.scaled(self.dt)
-            value = getattr(self, name)
-            values[name] = within(value, low, high) if name in self._parameters else value
-        return values
+            value = self._parameters.get(name)
+            if value is None:
+                values.append(self._buffers[name])
+            else:
+                _, low, high = declaration.scaled(self.dt)
+                values.append(within(value, low, high))
+        return values  # type: ignore[return-value]
 
     def extra_repr(self) -> str:
         values = {k: getattr(self, k) for k in self.declared}

@@ -149,14 +149,9 @@ def test_lengths_go_in_and_what_an_encoder_makes_of_them_comes_out():
         results.append((y, torch.autograd.grad(y.square().sum(), x)[0]))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True)) and not results[0][1][2:, 1].any()
 
-    net = nn.Sequential(
-        Checkpointed(nn.Sequential(ranvier.LeakyIntegrator(), ranvier.Direct(4))), ranvier.LastDecoder()
-    )
-    one, x = torch.tensor([1, 1]), X[:1].clone().requires_grad_()
-    y, _ = ranvier.run(net, x, lengths=one)
-    assert torch.equal(y, x[0] / 2)
-    y.sum().backward()
-    assert torch.equal(x.grad, torch.full_like(x, 0.5))
+    net = nn.Sequential(Checkpointed(ranvier.Direct(4)), ranvier.LeakyIntegrator(), ranvier.LastDecoder())
+    y, _ = ranvier.run(net, X[:1], lengths=torch.tensor([1, 1]))
+    assert torch.allclose(y, X[0] * (1 - 0.5**4), rtol=1e-12)
 
 
 def test_recomputation_sees_the_lengths_of_the_forward_pass():

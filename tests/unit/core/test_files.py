@@ -34,19 +34,15 @@ def test_tensors_that_share_memory_and_learnable_ones_are_saved(tmp_path):
     assert same(ranvier.load(tmp_path / "a"), {"a": weight.data, "b": weight.data, "c": weight.data[0]})
 
 
-def test_every_length_of_header_is_readable(tmp_path):
-    """Some begin with the byte that a pickle begins with, or with the two of a zip."""
-    beginnings = set()
-    for n in (*range(1, 260), 19200):
+@pytest.mark.parametrize("beginning", [b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"])
+def test_a_header_whose_length_looks_like_a_pickle_is_readable(tmp_path, beginning):
+    """A file begins with the length of its header, which grows with the names."""
+    for n in range(int.from_bytes(beginning, "little") - 100, int.from_bytes(beginning, "little")):
         ranvier.save({"a" * n: torch.ones(1)}, tmp_path / "a")
-        beginnings.add((tmp_path / "a").read_bytes()[:1])
-        assert list(ranvier.load(tmp_path / "a")) == ["a" * n]
-    assert b"\x80" in beginnings
-    for n in range(19100, 19300):
-        ranvier.save({"a" * n: torch.ones(1)}, tmp_path / "a")
-        if (tmp_path / "a").read_bytes()[:2] == b"PK":
+        if (tmp_path / "a").read_bytes()[:2] == beginning:
+            assert list(ranvier.load(tmp_path / "a")) == ["a" * n] and files.metadata(tmp_path / "a") == {}
             return
-    pytest.fail("no header began like a zip: widen the range")
+    pytest.fail("no header had that length: widen the range")
 
 
 def test_metadata_travels_beside_the_tensors(tmp_path):

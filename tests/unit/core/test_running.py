@@ -179,6 +179,15 @@ def test_a_run_inside_a_run_has_a_state_of_its_own():
     assert torch.equal(y, ranvier.LIF()(ranvier.LIF()(X))) and list(state) == ["layer.v"]
 
 
+def test_wrappers_leave_no_trace_in_names():
+    """DDP and torch.compile have tests of their own."""
+    net = network()
+    _, state = ranvier.run(net, X)
+    averaged = torch.optim.swa_utils.AveragedModel(net)
+    assert list(ranvier.run(averaged, X, state)[1]) == list(state)
+    assert next(iter(ranvier.run(nn.Sequential(averaged, ranvier.LIF()), X)[1])) == "0.1.v"
+
+
 def test_a_module_attribute_called_module_is_part_of_the_name():
     """Only real wrappers leave no trace: two places that differ in it are two."""
     net = nn.Module()

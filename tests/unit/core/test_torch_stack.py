@@ -42,8 +42,16 @@ class Step(nn.Module):
         return ranvier.run(self.inner, x, state)
 
 
+def learnt(cls):
+    """Its first parameter, learnt and different for each feature."""
+    name, declared = next(iter(cls.declared.items()))
+    away = (abs(declared.default) or 1.0) * torch.tensor([0.1, 0.2, 0.3])
+    return {name: nn.Parameter(declared.default + (-away if declared.default == declared.high else away))}
+
+
 def close(a, b):
-    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=1e-5, atol=1e-6) for k in a)
+    """To rounding: what is traced is the reference, and eager neurons are kernels."""
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=1e-4, atol=1e-5) for k in a)
 
 
 def gradients(call, net, x, *state):
@@ -64,12 +72,11 @@ def gradients(call, net, x, *state):
 # torch.compile: twice as far as machine code, which takes long, and elsewhere as far as the graph that it would get
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def forgotten():
     torch._dynamo.reset()
     with torch._inductor.config.patch(compile_threads=1):  # a pool of compilers takes longer to start than it saves
         yield
-    torch._dynamo.reset()
 
 
 def test_a_compiled_network_called_plainly_equals_the_eager_one():
@@ -115,12 +122,12 @@ def test_a_compiled_network_records_and_takes_lengths():
         assert close(expected, actual)
 
 
-@pytest.mark.parametrize("name", NEURONS)
-def test_every_neuron_is_traced_whole_with_its_gradient(name):
-    net = NEURONS[name](reset_mode="subtract", discretisation="exact", tau=nn.Parameter(torch.tensor([2.0, 3.0, 4.0])))
-    step = torch.compile(Step(net), fullgraph=True, backend="aot_eager")
-    state = {k: v.detach() for k, v in ranvier.run(net, X)[1].items()}
-    assert close(gradients(step, net, X, state), gradients(Step(net), net, X, state))
+@pytest.mark.parametrize("cls", NEURONS.values(), ids=NEURONS)
+def test_every_neuron_is_traced_whole_with_its_gradient(cls, reference):
+    net, x = cls(**learnt(cls)), X[:2]
+    state = {k: v.detach() for k, v in ranvier.run(net, x)[1].items()}
+    step = torch.compile(Step(net), fullgraph=True, backend="eager")
+    assert close(gradients(step, net, x, state), gradients(Step(net), net, x, state))
 
 
 @pytest.mark.parametrize(
@@ -232,23 +239,26 @@ def test_threads_run_one_model_at_once_each_with_its_own_state():
 
 
 @pytest.mark.usefixtures("reference")  # which tracers of torch's operations see
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("cls", [c for c in NEURONS.values() if not c.random])
 class TestFunc:
-    def test_vmap_over_features_equals_the_call(self, name):
-        net, x = NEURONS[name](), 3 * torch.randn(4, 2, 5, 3)
+    def test_vmap_over_features_equals_the_call(self, cls):
+        net, x = cls(), 3 * torch.randn(4, 2, 5, 3)
         assert torch.equal(vmap(net, in_dims=2, out_dims=2)(x), net(x))
         states = vmap(lambda x: ranvier.run(net, x)[1], in_dims=2, out_dims=1)(x)
         assert close(states, ranvier.run(net, x)[1])
 
-    def test_gradients_per_sample_equal_those_of_a_loop(self, name):
-        net = NEURONS[name](tau=nn.Parameter(torch.tensor(2.0)))
-        parameters = dict(net.named_parameters())
+    def test_gradients_per_sample_equal_those_of_a_loop(self, cls):
+        net = cls(**learnt(cls))
+        ((name, value),) = learnt(cls).items()
         loss = grad(lambda p, x: functional_call(net, p, (x.unsqueeze(1),)).sin().sum())
-        together = vmap(loss, in_dims=(None, 1))(parameters, X)["tau"]
-        alone = [torch.autograd.grad(net(X[:, i : i + 1]).sin().sum(), net.tau)[0] for i in range(2)]
-        assert torch.allclose(together, torch.stack(alone)) and together.any()
+        together = vmap(loss, in_dims=(None, 1))({name: value}, X)[name]
+        p = getattr(net, name)
+        alone = [torch.autograd.grad(net(X[:, i : i + 1]).sin().sum(), p)[0] for i in range(2)]
+        assert torch.allclose(together, torch.stack(alone), rtol=1e-4, atol=1e-6)
 
-    def test_an_ensemble_over_parameters_equals_its_members(self, name):
-        net, taus = NEURONS[name](tau=nn.Parameter(torch.tensor(2.0))), torch.tensor([1.5, 2.0, 3.0])
-        together = vmap(lambda tau: functional_call(net, {"tau": tau}, (X,)))(taus)
-        assert torch.equal(together, torch.stack([NEURONS[name](tau=float(tau))(X) for tau in taus]))
+    def test_an_ensemble_over_parameters_equals_its_members(self, cls):
+        ((name, value),) = learnt(cls).items()
+        net = cls(**{name: nn.Parameter(value[0].detach())})
+        together = vmap(lambda v: functional_call(net, {name: v}, (X,)))(value.detach())
+        alone = torch.stack([cls(**{name: v.detach()})(X) for v in value])
+        assert torch.allclose(together, alone, rtol=1e-5, atol=1e-6)
