@@ -33,7 +33,7 @@ def discover(room: str, base: str | None = None) -> dict[str, Found]:
     `base` is the file that holds the abstract class and is no member.
 
     >>> sorted(discover("ranvier.nn.neurons", base="neuron"))[:2]
-    ['adaptive-lif', 'cuba-lif']
+    ['adaptive-lif', 'adex']
     """
     spec = find_spec(room)
     assert spec is not None and spec.submodule_search_locations

@@ -147,7 +147,7 @@ def loop(neuron, synapse, x):
 @pytest.mark.parametrize("sizes", [[9], [4, 5], [1] * 9])
 def test_recurrence_is_the_loop_by_hand_whole_and_in_chunks(name, sizes, reference):
     torch.manual_seed(0)
-    neuron, synapse, x = NEURONS[name](tau=2.0), nn.Linear(4, 4), sequence(4, steps=9)
+    neuron, synapse, x = NEURONS[name](), nn.Linear(4, 4), DRIVE.get(name, 1.0) * sequence(4, steps=9)
     layer, state, outputs = ranvier.Recurrent(neuron, synapse), None, []
     expected, expected_state = loop(neuron, synapse, x)
     for chunk in x.split(sizes):
