@@ -43,12 +43,18 @@ from ranvier.nn.synapses.linear import Linear
 from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d, TimePool
 from ranvier.nn.synapses.recurrent import Recurrent
 from ranvier.nn.synapses.scale import Scale
+from ranvier.nn.units.astrocyte import AMSU
+from ranvier.nn.units.elm import ELM
+from ranvier.nn.units.parallel_spiking import PSN, MaskedPSN, SlidingPSN
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AMSU",
+    "ELM",
     "IF",
     "LIF",
+    "PSN",
     "AdEx",
     "AdaptiveLIF",
     "Arctan",
@@ -74,6 +80,7 @@ __all__ = [
     "LatencyEncoder",
     "LeakyIntegrator",
     "Linear",
+    "MaskedPSN",
     "MaxDecoder",
     "MaxPool2d",
     "MultiThreshold",
@@ -93,6 +100,7 @@ __all__ = [
     "Scale",
     "SigmaDelta",
     "Sigmoid",
+    "SlidingPSN",
     "State",
     "Stateful",
     "StochasticLIF",

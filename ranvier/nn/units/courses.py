@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ranvier.compile.plan import Equation, known_as
 from ranvier.compile.program import program
-from ranvier.compile.scan import Equation, known_as, scan
+from ranvier.compile.scan import scan
 from ranvier.compile.symbol import Symbol, SymbolDraws
 from ranvier.core.state import Stateful
 

@@ -1,17 +1,15 @@
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ranvier.compile import buffers
 from ranvier.compile.scan import wants_reference
 from ranvier.core.checks import Refusal, nearest
 from ranvier.core.state import Stateful, state_dtype
-from ranvier.nn.units.courses import after, leaky_sum, stacked, unrounded
-
-_TANH_SLOPE, _TANH_SCALE = 2 / 3, 1.7159  # LeCun's tanh, whose value and slope at 1 are about 1
+from ranvier.nn.units.courses import after, unrounded
+from ranvier.nn.units.leaky_memory import Unit, hoisted, plain
 
 
 class ELM(Stateful):
@@ -124,7 +122,7 @@ class ELM(Stateful):
         dtype = state_dtype(x)
         with unrounded(x):
             unit, u = self._unit(dtype), self._branch_input(x.to(dtype))
-            loop = _plain if wants_reference() else _hoisted
+            loop = plain if wants_reference() else hoisted
             b, m = loop(unit, u, state["b"], state["m"])
             readout = self.readout
             y = functional.linear(m, readout.weight.to(dtype), readout.bias.to(dtype)).to(x.dtype)
@@ -158,14 +156,14 @@ class ELM(Stateful):
         )
         return x @ taken[:-1]
 
-    def _unit(self, dtype: torch.dtype) -> "_Unit":
+    def _unit(self, dtype: torch.dtype) -> Unit:
         tau = self.tau.to(dtype)
         leak = -torch.expm1(-self.dt / tau)
         gain = self.gain * leak if self.version == 1 else -torch.expm1(-self.dt * self.gain / tau)
         synapse = torch.tensor(-math.expm1(-self.dt / self.tau_synapse), dtype=dtype, device=tau.device)
         into, into_bias = self.into.weight.to(dtype), self.into.bias.to(dtype)
         out, out_bias = self.out.weight.to(dtype), self.out.bias.to(dtype)
-        return _Unit(self.activation, synapse, leak, gain, into, into_bias, out, out_bias)
+        return Unit(self.activation, synapse, leak, gain, into, into_bias, out, out_bias)
 
     def extra_repr(self) -> str:
         return (
@@ -206,137 +204,3 @@ def _synapses(inputs: int, branches: int, synapses: int | None, routing: str) ->
             do=f"Give excitatory inputs, then as many inhibitory ones, and {-(-inputs // branches)} synapses or more.",
         )
     return synapses
-
-
-class _Unit(NamedTuple):
-    """The unit's equation with its numbers: leaks are 1 - kappa."""
-
-    activation: str
-    synapse_leak: Tensor
-    leak: Tensor
-    gain: Tensor
-    into: Tensor
-    into_bias: Tensor
-    out: Tensor
-    out_bias: Tensor
-
-
-def _plain(unit: _Unit, u: Tensor, b: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-    """The courses of b and m, as the equations are written."""
-    activate = getattr(functional, unit.activation)
-    first = b, m
-    courses: tuple[list[Tensor], list[Tensor]] = [], []
-    for u_t in u.unbind(0):
-        b = b - unit.synapse_leak * b + u_t
-        p = m - unit.leak * m  # and not kappa m: the rounding of a kappa near 1 would add up
-        hidden = activate(functional.linear(torch.cat([b, p], dim=-1), unit.into, unit.into_bias))
-        change = _TANH_SCALE * torch.tanh(_TANH_SLOPE * functional.linear(hidden, unit.out, unit.out_bias))
-        m = p + unit.gain * change
-        courses[0].append(b)
-        courses[1].append(m)
-    return stacked(first[0], courses[0]), stacked(first[1], courses[1])
-
-
-def _hoisted(unit: _Unit, u: Tensor, b: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_plain`, with all that is the same for every step, or linear in the past, outside the loop."""
-    course = leaky_sum(u, unit.synapse_leak, b)
-    gain, out, out_bias = _TANH_SCALE * unit.gain, _TANH_SLOPE * unit.out, _TANH_SLOPE * unit.out_bias
-    given = (course, m, unit.leak, gain, unit.into, unit.into_bias, out, out_bias)
-    if torch.is_grad_enabled() and any(v.requires_grad for v in given):
-        memory: Tensor = _Memory.apply(unit.activation, *given)  # type: ignore[no-untyped-call]
-    else:
-        memory = _walk(unit.activation, False, *given)[0]
-    return course, memory
-
-
-def _walk(
-    activation: str,
-    keep: bool,
-    course: Tensor,
-    m: Tensor,
-    leak: Tensor,
-    gain: Tensor,
-    into: Tensor,
-    into_bias: Tensor,
-    out: Tensor,
-    out_bias: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """m[t] = p + gain tanh(out f(into [b[t], p])), p = m[t-1] - leak m[t-1], each product with its bias.
-
-    The course of m, and of what backward needs with `keep`: the hidden units (before a SiLU, after a ReLU) and the tanh.
-    """
-    steps, branches = len(course), course.shape[-1]
-    hidden = _empty(course, into.shape[0])
-    torch.addmm(into_bias, course.flatten(0, 1), into[:, :branches].t(), out=hidden.flatten(0, 1))
-    squashed, memory = _empty(course if keep else course[:1], m.shape[-1]), _empty(course, m.shape[-1])
-    into_t, out_t = into[:, branches:].t(), out.t()
-    rows = zip(
-        hidden.unbind(0), squashed.unbind(0) if keep else squashed.unbind(0) * steps, memory.unbind(0), strict=True
-    )
-    for hidden_t, squashed_t, m_t in rows:
-        p = torch.addcmul(m, m, leak, value=-1)
-        hidden_t.addmm_(p, into_t)
-        active = hidden_t.relu_() if activation == "relu" else functional.silu(hidden_t)
-        torch.addmm(out_bias, active, out_t, out=squashed_t)
-        m = torch.addcmul(p, squashed_t.tanh_(), gain, out=m_t)
-    return memory, hidden, squashed
-
-
-class _Memory(torch.autograd.Function):
-    """`_walk`, and back through it; the gradients of the weights are one product each after the loop."""
-
-    @staticmethod
-    def forward(ctx: Any, activation: str, *given: Tensor) -> Tensor:
-        ctx.activation = activation
-        kept = _walk(activation, True, *given)
-        ctx.save_for_backward(*given, *kept)
-        return kept[0]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise Refusal(
-                "ELM",
-                expected="a first derivative",
-                got="create_graph=True",
-                do="Run the forward pass inside ranvier.backend('reference').",
-            )
-        course, m, leak, gain, into, _, out, _, memory, hidden, squashed = ctx.saved_tensors
-        learns_tau = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
-        branches, ops = course.shape[-1], torch.ops.aten
-        with unrounded(m):
-            to_squashed, to_hidden = torch.empty_like(squashed), torch.empty_like(hidden)
-            to_m, to_p = (torch.empty_like(memory if learns_tau else memory[:0]) for _ in range(2))
-            recurrent, later = into[:, branches:], torch.zeros_like(m)
-            for t in reversed(range(len(course))):
-                now = later + grads[0][t]
-                bent = ops.tanh_backward.grad_input(now * gain, squashed[t], grad_input=to_squashed[t])
-                active = bent @ out
-                if ctx.activation == "relu":
-                    summed = ops.threshold_backward.grad_input(active, hidden[t], 0, grad_input=to_hidden[t])
-                else:
-                    summed = ops.silu_backward.grad_input(active, hidden[t], grad_input=to_hidden[t])
-                decayed = torch.addmm(now, summed, recurrent)
-                later = torch.addcmul(decayed, decayed, leak, value=-1)
-                if learns_tau:
-                    to_m[t], to_p[t] = now, decayed
-            before = torch.cat([m[None], memory])[:-1]
-            to_hidden, to_squashed = to_hidden.flatten(0, 1), to_squashed.flatten(0, 1)
-            seen = torch.cat([course, before - leak * before], dim=-1).flatten(0, 1)
-            active = (hidden if ctx.activation == "relu" else functional.silu(hidden)).flatten(0, 1)
-            return (
-                None,
-                (to_hidden @ into[:, :branches]).view_as(course),
-                later,
-                -(to_p * before).sum((0, 1)) if learns_tau else None,
-                (to_m * squashed).sum((0, 1)) if learns_tau else None,
-                to_hidden.t() @ seen,
-                to_hidden.sum(0),
-                to_squashed.t() @ active,
-                to_squashed.sum(0),
-            )
-
-
-def _empty(course: Tensor, width: int) -> Tensor:
-    shape = (*course.shape[:-1], width)
-    return buffers.empty(shape, course.dtype) if course.device.type == "cpu" else course.new_empty(shape)
