@@ -65,7 +65,7 @@ class _Launcher:
             metadata = ready.packed_metadata
             ready.run(grid, 1, 1, stream, ready.function, metadata, None, None, None, *plain, whole, BLOCK)
             return
-        found = self.kernel[(grid,)](*arguments, WHOLE=whole, BLOCK=BLOCK, num_warps=WARPS)
+        found = self.kernel[(grid,)](*arguments, WHOLE=whole, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=True)
         if hasattr(found, "packed_metadata"):  # not so under Triton's interpreter
             if len(self.compiled) > 256:
                 self.compiled.clear()

@@ -6,7 +6,7 @@ computes each one's states again from its checkpoint, into registers.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ranvier.compile.kernel import Variant, arguments, is_size
 from ranvier.compile.program import Program
@@ -66,7 +66,7 @@ def atan(x):
     p = (((-8.750608600031904e-1 * s - 16.15753718733365) * s - 75.00855792314705) * s - 122.8866684490136) * s
     q = ((((s + 24.85846490142306) * s + 165.0270098316989) * s + 432.8810604912903) * s + 485.3903996359137) * s
     y += y * s * ((p - 64.85021904942025) / (q + 194.5506571482614))
-    y += tl.where(far, 1.5707963267948966, tl.where(middle, 0.7853981633974483, 0.0))
+    y += far.to(x.dtype) * 1.5707963267948966 + (middle & ~far).to(x.dtype) * 0.7853981633974483
     return tl.where(x < 0, -y, y)
 
 
@@ -121,6 +121,10 @@ OPERATIONS = {
 }
 
 
+_LATER = "(tl.full([BLOCK], begin, tl.int32) > 0)"
+"""Whether a segment is not the first."""
+
+
 def source(program: Program, variant: Variant, backward: bool) -> str:
     """The kernel as Python text for Triton."""
     return _Text(program, variant, backward).text
@@ -139,6 +143,7 @@ class _Text:
         self.lines: list[str] = []
         self.indent = 1
         self.temporary = 0
+        self.whole = False
         names = arguments(program, variant, backward)
         self.say("i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)")
         self.say("m = i < M")
@@ -153,42 +158,67 @@ class _Text:
         self.lines.append("    " * self.indent + line)
 
     def _forward(self) -> None:
-        p, v = self.program, self.variant
-        later = "(tl.full([BLOCK], begin, tl.int32) > 0)"
         self.start_states()
-        self.say(f"for begin in range(0, T, {self.steps}):")
-        self.indent += 1
-        if v.checkpoints:
-            for k in p.states:
-                self.store(f"checkpoint:{k}", f"begin // {self.steps} - 1", f"s_{k}", mask=f"m & {later}")
-        self.load_steps("x")
-        for step in range(self.steps):
-            active = self.active(step)
-            names = {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
-            y, *after = self.evaluate([p.output, *p.after], names)
-            self.store("y", f"begin + {step}", y, mask=f"m & {active}")
-            for k, value in zip(p.states, after, strict=True):
-                if k in v.record:
-                    self.store(f"record:{k}", f"begin + {step}", value, mask=f"m & {active}")
-            self.move([f"s_{k}" for k in p.states], after, step)
-        self.indent -= 1
-        for k in p.states:
+        self.say(f"for begin in range(0, T - T % {self.steps}, {self.steps}):")
+        self.inside(self._forward_segment, whole=True)
+        self.say("if not WHOLE:")
+        self.inside(self._begin_last, self._forward_segment)
+        for k in self.program.states:
             self.store(f"final:{k}", "0", f"s_{k}")
 
     def _backward(self) -> None:
         p, v = self.program, self.variant
-        later = "(tl.full([BLOCK], begin, tl.int32) > 0)"
         for k in p.states:
             self.say(f"gs_{k} = {self.loaded(f'gs:{k}', '0') if v.final else self.filled(0.0)}")
         for j in p.grad_fixed:
             self.say(f"gh_{j} = {self.filled(0.0)}")
-        self.say(f"for back in range(0, T, {self.steps}):")
+        self.say("if not WHOLE:")
+        self.inside(self._begin_last, self._backward_segment)
+        self.say(f"for back in range({self.steps}, T - T % {self.steps} + 1, {self.steps}):")
+        self.inside(self._begin_before, self._backward_segment, whole=True)
+        if v.grad_initial:
+            for k in p.states:
+                self.store(f"ginitial:{k}", "0", f"gs_{k}")
+        if p.learnt:
+            values = self.evaluate(p.grad_parameters, {f"gh:{j}": f"gh_{j}" for j in p.grad_fixed})
+            for k, value in zip(p.learnt, values, strict=True):
+                self.store(f"gp:{k}", "0", value)
+
+    def inside(self, *pieces: Callable[[], None], whole: bool = False) -> None:
+        """Write pieces one level deeper, the last of them a segment; `whole` says that all its steps are real."""
+        self.whole = whole
         self.indent += 1
-        self.say(f"begin = ((T - 1) // {self.steps}) * {self.steps} - back")
-        self.start_states(mask=f"m & ~{later}")
+        for piece in pieces:
+            piece()
+        self.indent -= 1
+
+    def _begin_last(self) -> None:
+        self.say(f"begin = T - T % {self.steps}")
+
+    def _begin_before(self) -> None:
+        self.say(f"begin = T - T % {self.steps} - back")
+
+    def _forward_segment(self) -> None:
+        p, v = self.program, self.variant
+        if v.checkpoints:
+            for k in p.states:
+                self.store(f"checkpoint:{k}", f"begin // {self.steps} - 1", f"s_{k}", mask=f"m & {_LATER}")
+        self.load_steps("x")
+        for step in range(self.steps):
+            names = {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
+            y, *after = self.evaluate([p.output, *p.after], names)
+            self.store("y", f"begin + {step}", y, self.mask(step))
+            for k, value in zip(p.states, after, strict=True):
+                if k in v.record:
+                    self.store(f"record:{k}", f"begin + {step}", value, self.mask(step))
+            self.move([f"s_{k}" for k in p.states], after, step)
+
+    def _backward_segment(self) -> None:
+        p, v = self.program, self.variant
+        self.start_states(mask=f"m & ~{_LATER}")
         for k in p.states:
-            saved = self.loaded(f"checkpoint:{k}", f"begin // {self.steps} - 1", mask=f"m & {later}")
-            self.say(f"s_{k} = tl.where({later}, {saved}, s_{k})")
+            saved = self.loaded(f"checkpoint:{k}", f"begin // {self.steps} - 1", mask=f"m & {_LATER}")
+            self.say(f"s_{k} = tl.where({_LATER}, {saved}, s_{k})")
         self.load_steps("x")
         for given in (*(["gy"] if v.spikes else []), *(f"grecord:{k}" for k in v.record)):
             self.load_steps(given)
@@ -196,10 +226,8 @@ class _Text:
             for k in p.states:
                 self.say(f"past_{k}{step} = s_{k}")
             if step + 1 < self.steps:
-                after = self.evaluate(
-                    p.after, {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
-                )
-                for k, value in zip(p.states, after, strict=True):
+                names = {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
+                for k, value in zip(p.states, self.evaluate(p.after, names), strict=True):
                     self.say(f"s_{k} = {value}")
         for step in reversed(range(self.steps)):
             names = {"x": f"x{step}", "t": f"begin + {step}", "gy": f"gy{step}" if v.spikes else self.filled(0.0)}
@@ -211,18 +239,10 @@ class _Text:
             wanted = [*([p.grad_x] if v.grad_x else []), *p.grad_states, *p.grad_fixed.values()]
             rest = self.evaluate(wanted, names)
             if v.grad_x:
-                self.store("gx", f"begin + {step}", rest.pop(0), mask=f"m & {self.active(step)}")
+                self.store("gx", f"begin + {step}", rest.pop(0), self.mask(step))
             for j, value in zip(p.grad_fixed, rest[len(p.states) :], strict=True):
                 self.say(f"gh_{j} += {self.if_active(step, value, '0.0')}")
             self.move([f"gs_{k}" for k in p.states], rest[: len(p.states)], step)
-        self.indent -= 1
-        if v.grad_initial:
-            for k in p.states:
-                self.store(f"ginitial:{k}", "0", f"gs_{k}")
-        if p.learnt:
-            values = self.evaluate(p.grad_parameters, {f"gh:{j}": f"gh_{j}" for j in p.grad_fixed})
-            for k, value in zip(p.learnt, values, strict=True):
-                self.store(f"gp:{k}", "0", value)
 
     # --- pieces
 
@@ -233,14 +253,18 @@ class _Text:
 
     def load_steps(self, what: str) -> None:
         for step in range(self.steps):
-            self.say(f"{name(what)}{step} = {self.loaded(what, f'begin + {step}', f'm & {self.active(step)}')}")
+            self.say(f"{name(what)}{step} = {self.loaded(what, f'begin + {step}', self.mask(step))}")
 
     def active(self, step: int) -> str:
-        """Whether a step of the segment is one of the sequence, for every neuron of the block."""
+        """Whether a step of the last segment is one of the sequence, for every neuron of the block."""
         return f"(tl.full([BLOCK], begin + {step}, tl.int32) < T)"
 
+    def mask(self, step: int) -> str:
+        """Which neurons have this step."""
+        return "m" if self.whole else f"m & {self.active(step)}"
+
     def if_active(self, step: int, value: str, otherwise: str) -> str:
-        return value if step == 0 else f"({value} if WHOLE else tl.where({self.active(step)}, {value}, {otherwise}))"
+        return value if self.whole else f"tl.where({self.active(step)}, {value}, {otherwise})"
 
     def move(self, names: Sequence[str], values: Sequence[str], step: int) -> None:
         """Take new values for old ones, all at once, where the step is one of the sequence."""
@@ -300,8 +324,9 @@ class _Text:
                 elif symbol.op == "input":
                     done[symbol.number] = names[symbol.value]
                 else:
-                    alone = all(a.op == "constant" for a in symbol.args)
-                    args = [self.filled(a.value) if alone else value(a) for a in symbol.args]
+                    # a number takes the type of what it meets in arithmetic, but is float32 alone or in tl.where
+                    alone = "tl.where" in OPERATIONS[symbol.op] or all(a.op == "constant" for a in symbol.args)
+                    args = [self.filled(a.value) if alone and a.op == "constant" else value(a) for a in symbol.args]
                     self.temporary += 1
                     done[symbol.number] = f"t{self.temporary}"
                     self.say(
