@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from ranvier.compile.build import build_triton
-from ranvier.compile.kernel import Variant
+from ranvier.compile.kernel import Variant, effort
 from ranvier.compile.program import Program
 from ranvier.compile.triton import source
 from ranvier.core.checks import MissingPackage, Refusal
 
-BLOCK, WARPS = 512, 4
-"""Neurons of one kernel instance, and the warps that share them: the fastest on an H200 from T = 4 to 100."""
+BLOCKS, WARPS = (512, 256, 128), 4
+"""Neurons of one kernel instance, by the effort of a step, and the warps that share them: measured on an H200."""
+FEW = 1 << 16
+"""Neurons below which smaller instances keep more of the GPU busy."""
 
 
 @cache
@@ -31,7 +33,7 @@ def launcher(program: Program, variant: Variant, backward: bool) -> Callable[[Se
             got=f"{torch.cuda.get_device_name()} of {capability[0]}.{capability[1]}",
             do="Choose ranvier.backend('reference').",
         )
-    return _Launcher(build_triton(source(program, variant, backward)), variant.steps)
+    return _Launcher(build_triton(source(program, variant, backward)), variant.steps, BLOCKS[effort(program)])
 
 
 class _Launcher:
@@ -40,8 +42,8 @@ class _Launcher:
     That dispatch looks at every argument anew at each call, which takes longer than many kernels run.
     """
 
-    def __init__(self, kernel: Any, steps: int) -> None:
-        self.kernel, self.steps = kernel, steps
+    def __init__(self, kernel: Any, steps: int, block: int) -> None:
+        self.kernel, self.steps, self.block = kernel, steps, block
         self.compiled: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, arguments: Sequence[Tensor | int], steps: int, neurons: int) -> None:
@@ -55,7 +57,8 @@ class _Launcher:
             self._launch(arguments, steps, neurons, place)
 
     def _launch(self, arguments: Sequence[Tensor | int], steps: int, neurons: int, place: torch.device) -> None:
-        grid, whole = -(-neurons // BLOCK), steps % self.steps == 0
+        block = self.block if neurons >= FEW else BLOCKS[-1]
+        grid, whole = -(-neurons // block), steps % self.steps == 0
         plain = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
         # what Triton specialises on: the sizes themselves are a finer key, and addresses count by their alignment
         key = (place.index, *(p if isinstance(a, int) else p % 16 for p, a in zip(plain, arguments, strict=True)))
@@ -63,9 +66,9 @@ class _Launcher:
         if ready is not None:
             stream = torch._C._cuda_getCurrentRawStream(place.index)
             metadata = ready.packed_metadata
-            ready.run(grid, 1, 1, stream, ready.function, metadata, None, None, None, *plain, whole, BLOCK)
+            ready.run(grid, 1, 1, stream, ready.function, metadata, None, None, None, *plain, whole, block)
             return
-        found = self.kernel[(grid,)](*arguments, WHOLE=whole, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=True)
+        found = self.kernel[(grid,)](*arguments, WHOLE=whole, BLOCK=block, num_warps=WARPS, enable_fp_fusion=True)
         if hasattr(found, "packed_metadata"):  # not so under Triton's interpreter
             if len(self.compiled) > 256:
                 self.compiled.clear()

@@ -1,20 +1,40 @@
 """What a kernel is made for, and what it is called with: the same on every backend."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor
 
 from ranvier.compile.program import Program
+from ranvier.compile.symbol import topological
+
+_SLOW = frozenset(
+    {"where", "maximum", "minimum", "exp", "log", "tanh", "sigmoid", "sin", "cos", "atan", "erf"}
+    | {"floor", "round", "uniform", "normal"}
+)
 
 
-def segment(states: int, x: Tensor) -> int:
+@cache
+def effort(program: Program) -> int:
+    """How much a step asks of a GPU's registers: 0 a few sums and products, 1 more of them, 2 functions and choices."""
+    looped = [
+        s for s in topological([program.output, *program.after, program.grad_x, *program.grad_states]) if not s.fixed
+    ]
+    if any(s.op in _SLOW for s in looped):
+        return 2
+    return int(sum(s.op not in ("input", "detach") for s in looped) > 26)
+
+
+def segment(program: Program, x: Tensor) -> int:
     """Steps between two checkpoints of the states, from which backward computes the states again.
 
     As many as a first-level cache holds on a CPU and the registers on a GPU, where they are unrolled and no more than
     there are.
     """
-    most = 16 if states < 2 else 8
-    return most if x.device.type == "cpu" else min(most, 1 << max(x.shape[0] - 1, 0).bit_length())
+    if x.device.type == "cpu":
+        return 16 if len(program.states) < 2 else 8
+    most = 16 if len(program.states) < 2 and not effort(program) else 8
+    return min(most, 1 << max(x.shape[0] - 1, 0).bit_length())
 
 
 @dataclass(frozen=True)

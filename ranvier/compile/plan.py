@@ -44,7 +44,7 @@ class Plan:
         """Output, final states and records; and with `keep` the checkpoints for backward."""
         build, empty = _device(x)
         steps, one, number, states = len(x), x.shape[1:], self.number, self.program.states
-        length = segment(len(states), x)
+        length = segment(self.program, x)
         launch = self.launchers.get((keep, length, x.device.type))
         if launch is None:
             variant = replace(self.variant, checkpoints=keep, steps=length)
@@ -79,7 +79,7 @@ class Plan:
             recorded,
             grad_x,
             grad_initial,
-            length := segment(len(states), x),
+            length := segment(self.program, x),
             x.device.type,
         )
         launch = self.launchers.get(situation)
@@ -144,9 +144,15 @@ class Equation:
     plans: dict[Hashable, Plan] = field(default_factory=dict)
     programs: dict[tuple[str, ...], Program] = field(default_factory=dict)
 
+    def program(self, learnt: tuple[str, ...]) -> Program:
+        """The program with these parameters learnt; traced once, whatever the sizes."""
+        if learnt not in self.programs:
+            self.programs[learnt] = self.trace(learnt)
+        return self.programs[learnt]
+
     def checkpoints(self, x: Tensor) -> int:
         """How often the states are kept on the way through x."""
-        return max(-(-x.shape[0] // segment(len(self.states), x)) - 1, 0)
+        return max(-(-x.shape[0] // segment(self.program(()), x)) - 1, 0)
 
 
 def by_rows(x: Tensor) -> Tensor:
@@ -233,9 +239,7 @@ def _plan(
     if x.dtype not in _DTYPES:
         raise Refusal("fused neurons", expected=f"one of {_DTYPES}", got=str(x.dtype), do="Convert the input.")
     names = tuple(k for k, wanted in zip(equation.parameters, learnt, strict=False) if wanted)
-    program = equation.programs.get(names)
-    if program is None:  # traced once, whatever the sizes: kernels are made for a program and a variant
-        program = equation.programs[names] = equation.trace(names)
+    program = equation.program(names)
     layouts = [_layout(v.shape, x.shape[2:]) for v in values]
     number = torch.float64 if x.dtype == torch.float64 else torch.float32
     if draws is not None:

@@ -19,8 +19,10 @@ import triton.language as tl
 @triton.jit
 def word(value):
     if value.dtype.primitive_bitwidth == 64:
-        return value.to(tl.uint32)
-    return value.to(tl.uint32, bitcast=True)
+        bits = value.to(tl.uint32)
+    else:
+        bits = value.to(tl.uint32, bitcast=True)
+    return bits
 
 
 @triton.jit

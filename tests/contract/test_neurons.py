@@ -21,6 +21,9 @@ STRENGTH = {"Izhikevich": 20.0, "ResonateAndFire": 40.0}
 F64 = torch.float64
 
 every = pytest.mark.parametrize("cls", NEURONS.values(), ids=NEURONS)
+every_and_lif_fused = pytest.mark.parametrize(
+    ("cls", "backend"), [*((cls, "reference") for cls in NEURONS.values()), (ranvier.LIF, "fused")]
+)  # test_fused.py holds the kernels of all neurons to the reference
 every_deterministic = pytest.mark.parametrize("cls", DETERMINISTIC.values(), ids=DETERMINISTIC)
 
 
@@ -149,8 +152,7 @@ def test_fixed_tensors_are_copied_and_learnt_ones_are_shared(cls):
         assert torch.equal(getattr(copied, name), p) and getattr(shared, name) is p
 
 
-@every
-@pytest.mark.parametrize("backend", ["reference", "fused"])
+@every_and_lif_fused
 def test_a_learnt_value_out_of_bounds_counts_as_the_bound_and_can_only_come_back(cls, backend):
     name = next(k for k, d in cls.declared.items() if d.low > -math.inf)
     value = nn.Parameter(parameters(cls)[name].detach()[0])
@@ -254,9 +256,8 @@ def test_input_need_not_be_contiguous(cls, reference):
         assert torch.equal(expected[0], actual[0]) and all(torch.equal(expected[1][k], v) for k, v in actual[1].items())
 
 
-@every
+@every_and_lif_fused
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, F64])
-@pytest.mark.parametrize("backend", ["reference", "fused"])
 def test_the_output_has_the_dtype_of_the_input_and_the_state_is_wider(cls, dtype, backend):
     x = drive(cls).to(dtype).requires_grad_()
     with ranvier.backend(backend):

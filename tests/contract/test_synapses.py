@@ -13,6 +13,8 @@ from ranvier.core.checks import Refusal
 from ranvier.core.discovery import discover
 
 NEURONS = {name: found.load() for name, found in discover("ranvier.nn.neurons", base="neuron").items()}
+DRIVE = {"izhikevich": 20.0, "resonate-and-fire": 40.0, "adaptive-lif": 4.0, "adex": 4.0}
+"""What makes a neuron fire in a few steps, where its input is not of the order of 1."""
 
 
 def sequence(*features, steps=5, batch=2):
@@ -147,9 +149,11 @@ def loop(neuron, synapse, x):
 @pytest.mark.parametrize("sizes", [[9], [4, 5], [1] * 9])
 def test_recurrence_is_the_loop_by_hand_whole_and_in_chunks(name, sizes, reference):
     torch.manual_seed(0)
-    neuron, synapse, x = NEURONS[name](), nn.Linear(4, 4), DRIVE.get(name, 1.0) * sequence(4, steps=9)
+    neuron, synapse, x = NEURONS[name](), nn.Linear(4, 4), DRIVE.get(name, 1.0) * (1 + sequence(4, steps=9))
     layer, state, outputs = ranvier.Recurrent(neuron, synapse), None, []
+    torch.manual_seed(1)  # which a random neuron draws its seeds from
     expected, expected_state = loop(neuron, synapse, x)
+    torch.manual_seed(1)
     for chunk in x.split(sizes):
         y, state = ranvier.run(layer, chunk, state)
         outputs.append(y)
@@ -219,3 +223,32 @@ def test_the_docstring_has_every_part(cls):
     assert re.match(r"[A-Z].*", text.split("\n")[0])
     for part in (r"^Input: .*\[T, B, ", r"Output: .*", r"Raises: ", r"^>>> "):
         assert re.search(part, text, re.MULTILINE), part
+
+
+# scale, pooling over time
+
+
+def test_scale_multiplies_each_feature_and_refuses_another_number_of_them():
+    x, s = sequence(3, 4), torch.tensor([1.0, 0.5, 0.0, -2.0])
+    layer = ranvier.Scale(s.tolist())
+    assert torch.equal(layer(x), x * s) and torch.equal(ranvier.Scale(2.0)(x), 2 * x)
+    assert layer(x.bfloat16()).dtype == torch.bfloat16 and not list(layer.parameters())
+    for bad in (x[..., :1], x[0, 0]):
+        with pytest.raises(Refusal, match=r"Scale: expected \[T, B, \.\.\., 4\], time first; got shape"):
+            layer(bad)
+
+
+def test_pooling_over_time_is_the_mean_of_runs_of_steps_whole_and_in_chunks():
+    x, layer = sequence(3, steps=12), ranvier.TimePool(3)
+    y = layer(x)
+    assert torch.allclose(y, torch.stack([x[3 * t : 3 * t + 3].mean(0) for t in range(4)]))
+    assert torch.equal(torch.cat([layer(x[:3]), layer(x[3:])]), y) and layer(x[:0]).shape == (0, 2, 3)
+    with pytest.raises(Refusal, match=r"TimePool: expected a multiple of 3 steps; got 11\."):
+        layer(x[:11])
+
+
+def test_pooling_over_time_shortens_the_lengths_with_it():
+    x = sequence(3, steps=12)
+    net = nn.Sequential(ranvier.TimePool(3), ranvier.RateDecoder())
+    y, _ = ranvier.run(net, x, lengths=torch.tensor([12, 6]))
+    assert torch.allclose(y, torch.stack([x[:, 0].mean(0), x[:6, 1].mean(0)]), atol=1e-6)

@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
-from ranvier.compile.symbol import Symbol
+from ranvier.compile import llvm_operations, triton
+from ranvier.compile.gradient import FLAT, RULES
+from ranvier.compile.symbol import Graph, topological
 from ranvier.nn.surrogates import Arctan, spike, straight_through
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -54,10 +56,16 @@ BINARY = {
     "and": lambda a, b: ((a > 0) & (b > 0)).to(a.dtype),
     "or": lambda a, b: torch.logical_or(a > 0, b > 0).to(a.dtype),
     "not": lambda a, b: (~(a > b)).to(a.dtype),
-    "where": lambda a, b: torch.where(a > b, a, 2.0),
+    "where": lambda a, b: torch.where(a > b, a, 0.1),
+    "edges that are numbers": lambda a, b: torch.where(a < b, a.clamp(0.1, 0.7), a.clamp_max(0.3)),
     "a truth value times a number": lambda a, b: (a > 0) * b,
     "a condition on parameters alone": lambda a, b: torch.where((b > 0) & (b < 5), a, -a),
 }
+
+
+def spread(low, high):
+    small = torch.logspace(-30, 0, 101 if INTERPRETED else 2001)
+    return torch.cat([torch.linspace(low, high, 1001 if INTERPRETED else 20_001), small, -small])
 
 
 def off(actual, expected):
@@ -79,15 +87,14 @@ def allowed(units, device, dtype=torch.float32):
 @pytest.mark.parametrize("name", UNARY)
 def test_operations_of_one_number_are_those_of_torch(name, computed, device):
     function, (low, high), units = UNARY[name]
-    x = torch.cat([torch.linspace(low, high, 20_011), torch.logspace(-30, 0, 5_000), -torch.logspace(-30, 0, 5_000)])
+    x = spread(low, high)
     assert off(computed(function, x.to(device)), function(x.double()).to(device)) <= allowed(units + 0.51, device)
 
 
 @pytest.mark.parametrize("name", UNARY)
 def test_float64_operations_of_one_number_are_those_of_torch(name, computed, device):
     function, (low, high), units = UNARY[name]
-    x = torch.cat([torch.linspace(low, high, 5_011), torch.logspace(-30, 0, 500), -torch.logspace(-30, 0, 500)])
-    x = x.double().to(device)
+    x = spread(low, high).double().to(device)
     most = 40 if INTERPRETED and name in ("tanh", "atan") else 4
     assert off(computed(function, x), function(x)) <= allowed(most * (units > 0), device, torch.float64)
 
@@ -112,8 +119,8 @@ def test_edges_are_those_of_torch(name, computed, device):
 def test_operations_of_two_numbers_are_those_of_torch(name, dtype, computed, device):
     function = BINARY[name]
     edges = torch.tensor(EDGES, dtype=dtype)
-    a = torch.cat([torch.randn(3000, dtype=dtype), edges.repeat_interleave(len(edges))]).to(device)
-    b = torch.cat([torch.randn(3000, dtype=dtype).exp(), edges.repeat(len(edges))]).to(device)
+    a = torch.cat([torch.randn(300, dtype=dtype), edges.repeat_interleave(len(edges))]).to(device)
+    b = torch.cat([torch.randn(300, dtype=dtype).exp(), edges.repeat(len(edges))]).to(device)
     if device.type == "cuda" or name == "div":  # 1 / b of a b below the normal numbers is infinite
         usual = ((b.abs() > 1e-37) | (b == 0)) & (b.abs() < 1e37) & ((a.abs() > 1e-30) | (a == 0)) & (a.abs() < 1e30)
         a, b = a[usual], b[usual]
@@ -124,13 +131,17 @@ def test_operations_of_two_numbers_are_those_of_torch(name, dtype, computed, dev
 
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
 def test_nan_wins_on_either_side(name, computed, device):
-    a, b = torch.tensor([math.nan, 1.0, math.nan], device=device), torch.tensor([1.0, math.nan, math.nan], device=device)
+    a, b = (
+        torch.tensor([math.nan, 1.0, math.nan], device=device),
+        torch.tensor([1.0, math.nan, math.nan], device=device),
+    )
     assert computed(getattr(torch, name), a, b).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_sixteen_bit_numbers_are_widened_exactly(dtype, computed, device):
     every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype).to(device)
+    every = every[:: 50 if INTERPRETED else 1]
     back = computed(lambda x: x * 1.0, every)
     normal = every.isfinite() & ((every.float().abs() >= 2.0**-126) | (every == 0))
     assert torch.equal(back[normal].view(torch.int16), every[normal].view(torch.int16))
@@ -145,7 +156,7 @@ def test_sixteen_bit_numbers_are_rounded_as_torch_rounds_them(dtype, computed, d
     every = every[every.isfinite()].float().sort().values
     ties = (every[1:] + every[:-1]) / 2  # midway between neighbours: to the even one
     around = torch.cat([ties, ties.nextafter(torch.tensor(math.inf)), ties.nextafter(torch.tensor(-math.inf))])
-    value = torch.cat([around, torch.tensor(EDGES), torch.randn(5000)]).to(device)
+    value = torch.cat([around[:: 50 if INTERPRETED else 1], torch.tensor(EDGES), torch.randn(500)]).to(device)
     if device.type == "cuda":
         value = value[(value.abs() > 1e-37) | (value == 0)]
     actual = computed(lambda x, p: torch.where(x == x, p, 0.0), torch.zeros_like(value, dtype=dtype), value)
@@ -169,24 +180,17 @@ def test_outputs_and_gradients_that_are_constants(computed, device):
 
 
 def test_every_operation_of_the_printers_is_tested():
-    from ranvier.compile.gradient import FLAT, RULES
-    from ranvier.compile.llvm import _OPERATIONS
-    from ranvier.compile.triton import OPERATIONS
-
-    assert set(_OPERATIONS) == set(OPERATIONS) == (set(RULES) | FLAT) - {"input", "constant"}
+    assert set(llvm_operations.OPERATIONS) == set(triton.OPERATIONS) == (set(RULES) | FLAT) - {"input", "constant"}
     reached = set()
     for function in (*(f for f, _, _ in UNARY.values()), *BINARY.values()):
-        from ranvier.compile.symbol import Graph, topological
-
         graph = Graph()
-        arguments = (graph.input("a"), graph.input("b"))[: function.__code__.co_argcount if hasattr(function, "__code__") else 1]
         try:
-            result = function(*arguments)
+            result = function(graph.input("a"))
         except TypeError:
             result = function(graph.input("a"), graph.input("b"))
-        assert isinstance(result, Symbol)
         reached |= {s.op for s in topological([result])}
-    assert set(_OPERATIONS) - reached == {"uniform", "normal"}  # tests/contract/test_fused.py draws them
+    # tests/contract/test_fused.py draws random numbers
+    assert set(triton.OPERATIONS) - reached == {"uniform", "normal"}
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")

@@ -50,7 +50,7 @@ def learnt(cls):
 
 
 def close(a, b):
-    """To rounding: what is traced is the reference, and eager neurons are kernels."""
+    """To rounding: kernels and torch's operations contract products and sums differently."""
     return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=1e-4, atol=1e-5) for k in a)
 
 
