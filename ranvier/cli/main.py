@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ranvier import __version__
+from ranvier.cli import bench
 from ranvier.core.checks import MissingPackage, NonFinite, Refusal, nearest
 from ranvier.core.discovery import discover
 
@@ -25,6 +26,8 @@ app = typer.Typer(
     help="Spiking neural networks: written once, trained fast, checked honestly.\n\n"
     "Start with:  ranvier list  |  ranvier run smartwatch  |  ranvier verify smartwatch",
 )
+
+app.add_typer(bench.app, name="bench")
 
 _ROOMS = {
     "recipes": ("ranvier.recipes", None),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from math import prod
 from typing import NamedTuple
 
@@ -187,6 +188,7 @@ def _interpreting() -> bool:
 
 equations: dict[str, Equation] = {}
 _names: dict[Hashable, str] = {}
+_numbers = count()
 
 
 def known_as(key: Hashable, label: str, make: Callable[[], Equation]) -> str:
@@ -195,9 +197,9 @@ def known_as(key: Hashable, label: str, make: Callable[[], Equation]) -> str:
     A name, because that is what can pass through a compiled graph.
     """
     if key not in _names:
-        name = f"{label} {len(_names)}"
+        name = f"{label} {next(_numbers)}"  # never given twice, also not to two threads at once
         equations[name] = make()
-        _names[key] = name
+        _names.setdefault(key, name)
     return _names[key]
 
 

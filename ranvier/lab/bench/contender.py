@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import ranvier
 from ranvier.core.checks import Refusal, nearest
 from ranvier.core.discovery import find
+from ranvier.core.random import Draws
+from ranvier.core.state import state_dtype
 from ranvier.lab.bench.peers import INSTALL, PEERS, Spelling
-from ranvier.nn.neurons.neuron import Neuron
+from ranvier.nn.neurons.neuron import Neuron, reference
 
-OURS = "ranvier"
+OURS, COMPILED = "ranvier", "torch.compile"
 LOOPS = {"loop": "our step in an eager loop", "compile": "torch.compile of that loop"}
 LONGEST = 256
 """Steps up to which a loop is compiled: it is unrolled, so that compiling takes seconds a step."""
@@ -43,46 +44,6 @@ class LeftOut:
 
     who: str
     reason: str
-
-
-class Work:
-    """Input and output gradient of a neuron, and the passes that are measured."""
-
-    def __init__(self, x: Tensor, g: Tensor) -> None:
-        self.x, self.g = x, g
-        self._scaled: dict[float, Tensor] = {}
-
-    def input(self, spelling: Spelling) -> Tensor:
-        """The input that a peer needs for the same currents, made once."""
-        if spelling.scale not in self._scaled:
-            scaled = self.x if spelling.scale == 1 else self.x * spelling.scale
-            self._scaled[spelling.scale] = scaled.detach().clone().requires_grad_()
-        return self._scaled[spelling.scale]
-
-    def forward(self, spelling: Spelling) -> Tensor:
-        """The output, without what a backward pass would need."""
-        with torch.no_grad():
-            spelling.start()
-            return spelling.function(self.input(spelling))
-
-    def training(self, spelling: Spelling) -> Tensor:
-        """The output, ready for a backward pass."""
-        spelling.start()
-        return spelling.function(self.input(spelling))
-
-    def both(self, spelling: Spelling, g: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The output and the input's gradient; those of what is learnt are computed as well."""
-        y = self.training(spelling)
-        g = self.g if g is None else g
-        wanted = [self.input(spelling), *spelling.learnt]
-        return y.detach(), torch.autograd.grad(y, wanted, g.to(y.dtype))[0]
-
-    def compared(self, spelling: Spelling, delay: int) -> tuple[Tensor, Tensor]:
-        """Output and gradient in terms of our input, without the last `delay` steps, which a delayed peer doesn't reach."""
-        g = self.g.clone()
-        g[len(g) - delay :] = 0
-        y, grad = self.both(spelling, torch.roll(g, spelling.delay, 0))
-        return torch.roll(y, -spelling.delay, 0)[: len(y) - delay], grad * spelling.scale
 
 
 def shown(options: Mapping[str, Any]) -> str:
@@ -122,18 +83,20 @@ def contenders(
         if isinstance(spelling, str):
             left_out.append(LeftOut(peer, spelling))
             continue
-        for mode in ("eager", *graph, "torch.compile"):
-            if mode == "torch.compile" and steps > LONGEST:
+        for mode in ("eager", *graph, COMPILED):
+            if mode == COMPILED and steps > LONGEST:
                 left_out.append(LeftOut(f"{peer}, {mode}", _LONG))
                 continue
-            build = _compiled(spelling) if mode == "torch.compile" else _as_is(spelling)
+            build = _compiled(_as_is(spelling)) if mode == COMPILED else _as_is(spelling)
             found.append(Contender(peer, mode, spelling.words, build, spelling.options))
     loops = list(_loops(kind, [p for p in peers if p in LOOPS], steps, device, graph, left_out))
-    ours = [
-        Contender(OURS, mode, shown(options) or "defaults", _ours(kind, options, device), options)
-        for options in _distinct([{}, *(c.options for c in found)])
-        for mode in ("eager", *graph)
-    ]
+    compiled = [COMPILED] if any(one.mode == COMPILED for one in (*loops, *found)) else []
+    ours = []
+    for options in _distinct([{}, *(c.options for c in found)]):
+        build = _ours(kind, options, device)
+        for mode in ("eager", *graph, *compiled):
+            made = _compiled(build) if mode == COMPILED else build
+            ours.append(Contender(OURS, mode, shown(options) or "defaults", made, options))
     return [*ours, *loops, *found], left_out
 
 
@@ -162,7 +125,7 @@ def _loops(
 ) -> Iterator[Contender]:
     def plain() -> Spelling:
         spelling = _ours(kind, {}, device)()
-        return replace(spelling, function=_Reference(spelling.function))
+        return replace(spelling, function=_Loop(spelling.function))
 
     if "loop" in wanted:
         for mode in ("eager", *graph):
@@ -170,24 +133,35 @@ def _loops(
     if "compile" in wanted and steps > LONGEST:
         left_out.append(LeftOut("compile", _LONG))
     elif "compile" in wanted:
-        # under a compiler's tracing a neuron of ours is its plain loop
-        yield Contender("compile", "torch.compile", LOOPS["compile"], lambda: _compiled(_ours(kind, {}, device)())())
+        yield Contender("compile", COMPILED, LOOPS["compile"], _compiled(plain))
 
 
-class _Reference(nn.Module):
+class _Loop(nn.Module):
+    """Our step in a loop, without the dispatch to kernels, which a compiler would follow too."""
+
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        with ranvier.backend("reference"):
-            y: Tensor = self.layer(x)
-        return y
+        state, bound = self.layer.rest(x), self.layer.bind(state_dtype(x))
+        if self.layer.random:
+            bound.draws = Draws(state["seed"], state["step"], x.shape[2:])
+        states = {name: state[name] for name in self.layer.states}
+        return reference(self.layer, bound.advance_one_step, x, states)[0]
 
 
 def _as_is(spelling: Spelling) -> Callable[[], Spelling]:
     return lambda: spelling
 
 
-def _compiled(spelling: Spelling) -> Callable[[], Spelling]:
-    return lambda: replace(spelling, function=torch.compile(spelling.function, dynamic=False))
+def _compiled(build: Callable[[], Spelling]) -> Callable[[], Spelling]:
+    def compiled() -> Spelling:
+        import torch._dynamo
+
+        # the loops of all peers are one function, compiled for each of them, with a gradient and without
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        spelling = build()
+        return replace(spelling, function=torch.compile(spelling.function, dynamic=False))
+
+    return compiled

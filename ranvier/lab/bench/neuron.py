@@ -1,9 +1,6 @@
 """`ranvier bench neuron`: forward and forward + backward of one neuron, ours beside other packages."""
 
-import json
-import os
-import subprocess
-import sys
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,18 +15,18 @@ from torch import Tensor
 
 from ranvier.core.checks import Refusal, nearest
 from ranvier.core.discovery import find
-from ranvier.lab.bench.contender import OURS, Contender, Work, chosen, contenders
+from ranvier.lab.bench.alone import alone
+from ranvier.lab.bench.contender import OURS, Contender, chosen, contenders, shown
 from ranvier.lab.bench.memory import kept, peak
 from ranvier.lab.bench.parity import Parity, compare, ties
 from ranvier.lab.bench.peers import PEERS, Spelling
 from ranvier.lab.bench.timing import Load, Times, gpu, interleaved, ratio, wall
+from ranvier.lab.bench.workload import DTYPES, SEED, Work, driven, nbytes, strength
 from ranvier.lab.machine import commit, hardware, versions
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 SHAPES = {"cpu": (100, 64, 1024), "cuda": (16, 32, 64, 32, 32)}
 PASSES = {"forward": 2, "both": 5}
 """Passes over the tensor that no implementation can do without: x and z; and x, the gradients of z and of x."""
-SEED = 0
 
 
 def bench_neuron(
@@ -53,7 +50,9 @@ def bench_neuron(
     where = _device(device)
     size = tuple(shape or SHAPES[where.type])
     if len(size) < 3 or min(size) < 1:
-        raise Refusal("--shape", expected="T,B,F..., each at least 1", got=str(size), do="Write for instance 100,64,512.")
+        raise Refusal(
+            "--shape", expected="T,B,F..., each at least 1", got=str(size), do="Write for instance 100,64,512."
+        )
     load = Load()
     facts: dict[str, Any] = {
         "benchmark": "neuron",
@@ -69,7 +68,7 @@ def bench_neuron(
         "versions": versions() | _more_versions(),
         "hardware": hardware(),
     }
-    facts["gain"], facts["rate"] = _gain(found.load(), size[0])
+    facts["gain"], facts["rate"] = strength(found.load(), size[0])
     work = driven(size, DTYPES[dtype], where, facts["gain"])
     entrants, left_out = contenders(name, size[0], where, names)
     facts["left out"] = [asdict(one) for one in left_out]
@@ -77,7 +76,13 @@ def bench_neuron(
     rows: dict[str, dict[str, Any]] = {}
     for one in entrants:
         say(f"the same spikes: {one.name}")
-        rows[one.name] = {"who": one.who, "mode": one.mode, "settings": one.words, "twin": _twin(one)}
+        rows[one.name] = {
+            "who": one.who,
+            "mode": one.mode,
+            "settings": one.words,
+            "ours": shown(one.options) or "defaults",
+            "twin": _twin(one),
+        }
         rows[one.name] |= _checked(one, entrants, work, built)
     facts["rows"] = list(rows.values())
     alive = [one for one in entrants if one.name in built]
@@ -90,31 +95,12 @@ def bench_neuron(
             say(f"memory: {one.name}")
             rows[one.name] |= _memory(one, built[one.name], work, facts, names)
         facts["first call"] = _first_calls(facts, say)
+    facts["fastest"] = _fastest(facts["rows"])
     facts["load"] = load.facts()
     return facts
 
 
-def driven(shape: Sequence[int], dtype: torch.dtype, device: torch.device, gain: float) -> Work:
-    """Random currents and a random gradient of the output."""
-    generator = torch.Generator().manual_seed(SEED)
-    x, g = (torch.randn(tuple(shape), generator=generator) for _ in range(2))
-    return Work((gain * (x + 0.5)).to(device, dtype), g.to(device, dtype))
-
-
-def _gain(kind: Callable[[], Any], steps: int) -> tuple[float, float]:
-    """A strength of the currents at which a tenth of all steps carry a spike, and how many do."""
-    layer, rate = kind(), 0.0
-    for gain in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0):
-        with torch.no_grad():
-            rate = float((layer(driven((steps, 2, 64), torch.float32, torch.device("cpu"), gain).x) != 0).float().mean())
-        if not layer.spiking or rate >= 0.1:
-            break
-    return gain, rate
-
-
-def _checked(
-    one: Contender, entrants: list[Contender], work: Work, built: dict[str, Spelling]
-) -> dict[str, Any]:
+def _checked(one: Contender, entrants: list[Contender], work: Work, built: dict[str, Spelling]) -> dict[str, Any]:
     """Build a contender and compare its output and gradient with ours at the options that match it."""
     base = next(c for c in entrants if c.name == _twin(one))
     ours = built.get(base.name) or base.build()
@@ -127,7 +113,7 @@ def _checked(
             torch.cuda.synchronize()
         first = perf_counter() - start
         parity = _parity(ours, result, spelling.delay, work)
-        keeps = kept(lambda: work.training(spelling)) / _bytes(work.x)
+        keeps = kept(lambda: work.training(spelling)) / nbytes(work.x)
     except Exception as error:  # another package's failure is a result here
         return {"error": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"}
     built[one.name] = spelling
@@ -162,8 +148,8 @@ def _time(
     cases["copy"] = lambda: target.copy_(source)
     found = interleaved(cases, rounds, gpu if cuda else wall)
     moved = found.pop("copy")
-    speed = 2 * _bytes(source) / (moved.median / 1e3)
-    limit = 1e3 * PASSES[what] * _bytes(work.x) / speed
+    speed = 2 * nbytes(source) / (moved.median / 1e3)
+    limit = 1e3 * PASSES[what] * nbytes(work.x) / speed
     copy |= {"GB/s": speed / 1e9, f"{what}: {PASSES[what]} passes, ms": limit}
     for name, times in found.items():
         if times.error:
@@ -171,8 +157,21 @@ def _time(
             continue
         rows[name][what] = {"median": times.median, "min": times.least, "of limit": times.median / limit}
         twin = found[_same_mode(rows[name], found)]
-        if not twin.error:
+        if rows[name]["parity"]["holds"] and not twin.error:
             rows[name][what]["ratio"] = ratio(times, twin)
+
+
+def _fastest(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each peer's fastest way through both passes against the fastest of ours with the same options."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["who"] == OURS or "both" not in row or not row["parity"]["holds"]:
+            continue
+        ours = [r["both"]["median"] for r in rows if r["who"] == OURS and r["ours"] == row["ours"] and "both" in r]
+        times = row["both"]["median"] / min(ours)
+        if times < found.get(row["who"], {"ratio": math.inf})["ratio"]:
+            found[row["who"]] = {"as": row["mode"], "ratio": times}
+    return found
 
 
 class _Graphed:
@@ -184,7 +183,7 @@ class _Graphed:
 
     def __call__(self) -> None:
         if self.graph is None:
-            stream = torch.cuda.Stream()
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(3):
@@ -201,12 +200,13 @@ def _memory(
 ) -> dict[str, float]:
     if one.mode == "CUDA graph":  # it holds its memory for good
         return {}
+    grown: float | None
     if work.x.is_cuda:
         grown = peak(lambda: work.both(spelling), work.x.device)
     else:
         needed = [one.who] if one.who != OURS else peers if one.options else []
-        grown = _alone({"what": "peak", "contender": one.name, "peers": needed}, facts).get("bytes")
-    return {} if grown is None else {"peak": grown / _bytes(work.x), "peak MiB": grown / 2**20}
+        grown = alone({"what": "peak", "contender": one.name, "peers": needed}, facts).get("bytes")
+    return {} if grown is None else {"peak": grown / nbytes(work.x), "peak MiB": grown / 2**20}
 
 
 def _first_calls(facts: dict[str, Any], say: Callable[[str], None]) -> dict[str, float]:
@@ -215,26 +215,10 @@ def _first_calls(facts: dict[str, Any], say: Callable[[str], None]) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         for what in ("cold", "cached"):
             say(f"first call: {what}")
-            result = _alone({"what": "first", "contender": f"{OURS}, eager", "peers": []}, facts, folder)
+            result = alone({"what": "first", "contender": f"{OURS}, eager", "peers": []}, facts, folder)
             if "seconds" in result:
                 found[f"{what}, s"] = result["seconds"]
     return found
-
-
-def _alone(task: dict[str, Any], facts: dict[str, Any], cache: str | None = None) -> dict[str, float]:
-    """What `ranvier.lab.bench.alone` finds in a process of its own; nothing when it fails."""
-    task = task | {k: facts[k] for k in ("neuron", "shape", "dtype", "device", "gain")} | {"threads": torch.get_num_threads()}
-    environment = dict(os.environ)
-    if cache:
-        environment |= {"RANVIER_CACHE": cache, "TRITON_CACHE_DIR": cache}
-    done = subprocess.run(
-        [sys.executable, "-m", "ranvier.lab.bench.alone", json.dumps(task)],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
-    return result
 
 
 def _twin(one: Contender) -> str:
@@ -246,10 +230,6 @@ def _same_mode(row: dict[str, Any], found: dict[str, Times]) -> str:
     twin: str = row["twin"]
     same = twin.replace("eager", row["mode"], 1)
     return same if same in found else twin
-
-
-def _bytes(x: Tensor) -> int:
-    return x.numel() * x.element_size()
 
 
 def _device(name: str | None) -> torch.device:
@@ -277,5 +257,3 @@ def filename(facts: dict[str, Any]) -> str:
     """What the result is kept under."""
     shape = "x".join(map(str, facts["shape"]))
     return f"neuron_{facts['neuron']}_{facts['device']}_{shape}_{facts['dtype']}.json"
-
-

@@ -17,9 +17,9 @@ from ranvier.nn.neurons.neuron import Neuron
 from ranvier.nn.surrogates import FastSigmoid
 
 INSTALL = {
-    "spikingjelly": "pip install --no-deps spikingjelly==2.0.0",
+    "spikingjelly": "pip install --no-deps spikingjelly==2.0.0 loguru==0.7.3 tqdm",
     "snntorch": "pip install --no-deps snntorch==1.0.0",
-    "norse": "pip install --no-deps norse==1.1.0 nir==1.0.8",
+    "norse": "pip install --no-deps norse==1.1.0 nir==1.0.8 nirtorch h5py",
 }
 
 
@@ -85,7 +85,11 @@ def snntorch(name: str, neuron: Neuron, device: torch.device) -> Spelling | str:
     """
     package, surrogates = import_module("snntorch"), import_module("snntorch.surrogate")
     value = _values(neuron)
-    common = {"threshold": value.get("threshold", 1.0), "spike_grad": surrogates.atan(_ALPHA), "reset_mechanism": "zero"}
+    common = {
+        "threshold": value.get("threshold", 1.0),
+        "spike_grad": surrogates.atan(_ALPHA),
+        "reset_mechanism": "zero",
+    }
     options: dict[str, Any] = {"detach_reset": True}
     scale, count, before = 1.0, 1, None
     match name:
@@ -120,7 +124,8 @@ def norse(name: str, neuron: Neuron, device: torch.device) -> Spelling | str:
     """Cells in a loop, dt 1. Its SuperSpike has the slope 1 / (1 + |u|)^2 whatever its alpha."""
     package, parameters = import_module("norse.torch"), import_module("norse.torch.functional.lif_box")
     value = {k: torch.as_tensor(v, device=device) for k, v in _values(neuron).items()}
-    zero, learnt = torch.zeros((), device=device), ()
+    zero = torch.zeros((), device=device)
+    learnt: tuple[Tensor, ...] = ()
     common = {"v_th": value.get("threshold", zero + 1), "v_reset": zero}
     options, delay, words = {"surrogate": FastSigmoid(width=_SUPER_SPIKE, scale=2.0)}, 0, ""
     match name:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
@@ -23,14 +24,15 @@ def wall(case: Case, calls: int) -> float:
 
 def gpu(case: Case, calls: int) -> float:
     """Seconds between two marks in the GPU's queue, launches included."""
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()
     first.record()
     for _ in range(calls):
         case()
     last.record()
     torch.cuda.synchronize()
-    return first.elapsed_time(last) / 1e3
+    milliseconds: float = first.elapsed_time(last)
+    return milliseconds / 1e3
 
 
 @dataclass
@@ -107,10 +109,9 @@ class Load:
 def _others() -> float:
     """Seconds of processor time that everything but this process and its finished children has used."""
     try:
-        with open("/proc/stat", encoding="utf-8") as file:
-            fields = [int(word) for word in file.readline().split()[1:]]
+        first, _, _ = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")
     except OSError:
         return 0.0
-    user, nice, system, _, _, irq, softirq = fields[:7]
+    user, nice, system, _, _, irq, softirq = (int(word) for word in first.split()[1:8])
     own = os.times()
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK") - sum(own[:4])

@@ -1,6 +1,7 @@
 """Triton kernels without a GPU: compiled for one. What they compute, the interpreter shows (test_operations.py)."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -18,24 +19,21 @@ pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reaso
 TYPES = {"float32": "fp32", "float64": "fp64", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def variant(neuron, io, backward):
-    program = neuron._program(("tau", "threshold"))
-    steps = segment(program, torch.empty(100, device="meta"))
+def variant(neuron, io, backward, **options):
+    steps = segment(neuron._program(()), torch.empty(100, device="meta"))
     rest = tuple(state.rest for state in neuron.states.values())
-    options = (
-        {"final": True, "grad_initial": True} if backward else {"checkpoints": True, "record": tuple(neuron.states)}
-    )
-    return Variant(io, steps, frozenset({"threshold"}), rest, initial=True, **options)
+    usual = {"steps": steps, "columns": frozenset(), "checkpoints": not backward}
+    return Variant(io, rest=rest, **usual | options)
 
 
-def compiled(neuron, io, backward, whole=True):
-    program, made_for = neuron._program(("tau", "threshold")), variant(neuron, io, backward)
+def compiled(neuron, io, backward, whole=True, **options):
+    program, made_for = neuron._program(("tau", "threshold")), variant(neuron, io, backward, **options)
     kernel = build_triton(printer.source(program, made_for, backward))
     types = {}
     for name in arguments(program, made_for, backward):
         stored = io if name in ("x", "y", "gx", "gy") else made_for.number
         types[printer.name(name)] = "i32" if is_size(name) else f"*{TYPES[stored]}"
-    fixed = {"WHOLE": whole, "BLOCK": gpu.BLOCKS[effort(program)]}
+    fixed = {"WHOLE": whole, "BLOCK": gpu.BLOCKS[effort(program)]}  # as a launch has them
     source = triton.compiler.ASTSource(kernel, {**types, **dict.fromkeys(fixed, "constexpr")}, fixed)
     hopper = triton.backends.compiler.GPUTarget("cuda", 90, 32)
     return triton.compile(source, target=hopper, options={"num_warps": gpu.WARPS, "enable_fp_fusion": True})
@@ -43,16 +41,18 @@ def compiled(neuron, io, backward, whole=True):
 
 @pytest.mark.parametrize("io", ["float32", "bfloat16"])
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-def test_kernels_compile_for_hopper_and_keep_everything_in_registers(io, backward, tmp_path):
+def test_kernels_compile_for_hopper_and_keep_to_its_registers(io, backward, tmp_path):
     made = compiled(ranvier.LIF(), io, backward)
     (tmp_path / "kernel").write_bytes(made.asm["cubin"])
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     usage = subprocess.run([tool, "--dump-resource-usage", tmp_path / "kernel"], capture_output=True, text=True).stdout
-    assert "STACK:0 " in usage and "LOCAL:0 " in usage, usage  # registers spill to there
+    spilled = int(re.search(r"STACK:(\d+) ", usage)[1])  # bytes a thread
+    # backward, a block of 512 neurons needs a few registers more than there are; 256 fit, and are slower on an H200
+    assert spilled <= (128 if backward else 0) and "LOCAL:0 " in usage
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-def test_the_sizes_of_an_unfinished_segment_compile_too(backward):
+def test_every_operation_compiles_also_for_numbers_alone_and_float64(backward):
     class Everything(ranvier.Neuron):
         """All operations, and outputs that are numbers: what the interpreter takes, the compiler may not."""
 
@@ -74,8 +74,11 @@ def test_the_sizes_of_an_unfinished_segment_compile_too(backward):
             )
             return self.spike(v - self.threshold), self.reset(v, w), torch.where(x < float("inf"), w, 0.0), self.tau
 
-    compiled(Everything(temporal_grad="none"), "float16", backward, whole=False)
-    compiled(Everything(), "float64", backward, whole=False)
+    options = {"record": ("v", "k"), "initial": True, "columns": frozenset({"threshold"}), "steps": 1}
+    if backward:
+        options |= {"final": True, "grad_initial": True}
+    compiled(Everything(temporal_grad="none"), "float16", backward, whole=False, **options)
+    compiled(Everything(), "float64", backward, whole=False, **options)
 
 
 def test_the_text_does_not_depend_on_values_of_parameters_or_sizes():

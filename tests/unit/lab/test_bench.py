@@ -64,7 +64,8 @@ def test_a_peer_that_is_not_installed_is_named_with_the_line_that_installs_it(mo
 
 
 def test_a_loop_of_many_steps_is_not_compiled():
-    assert [one.who for one in contenders("lif", 10, CPU, ["compile"])[0]] == [OURS, "compile"]
+    names = [one.name for one in contenders("lif", 10, CPU, ["compile"])[0]]
+    assert names == ["ranvier, eager", "ranvier, torch.compile", "compile, torch.compile"]
     entrants, left_out = contenders("lif", 1000, CPU, ["compile"])
     assert [one.who for one in entrants] == [OURS] and "unrolled" in left_out[0].reason
 
