@@ -47,6 +47,7 @@ def save(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str,
     try:
         # clone: safetensors refuses tensors that share memory, as tied weights do
         save_file({k: t.detach().clone().contiguous() for k, t in tensors.items()}, part, metadata=dict(metadata or {}))
+        part.chmod(0o644)  # safetensors keeps its files to the user alone, and run folders are shared
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

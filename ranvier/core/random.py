@@ -91,7 +91,7 @@ class Draws:
 
 
 def fresh_seeds(batch: int, device: torch.device, seed: int | None = None) -> Tensor:
-    """A seed for each sample: from torch's generator, or counted up from `seed`."""
+    """A seed for each sample: from torch's generator, or counted up from a number that only `seed` leads to."""
     if seed is None:
         return torch.randint(2**62, (batch,), device=device)
-    return seed + torch.arange(batch, device=device)
+    return seed * 0x9E3779B97F4A7C15 % 2**62 + torch.arange(batch, device=device)

@@ -7,12 +7,14 @@ and an output that comes `delay` steps later.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ranvier.core.state import state_dtype
 from ranvier.nn.neurons.neuron import Neuron
 from ranvier.nn.surrogates import FastSigmoid
 
@@ -44,38 +46,41 @@ Speller = Callable[[str, Neuron, torch.device], Spelling | str]
 
 
 def spikingjelly(name: str, neuron: Neuron, device: torch.device) -> Spelling | str:
-    """Multi-step nodes, which on a GPU choose the fastest of their own kernels."""
+    """Whole sequences, for which it chooses the fastest of its own kernels.
+
+    Functions where it has them: they take the membrane in float32, which its nodes keep in the input's type.
+    """
     base = "spikingjelly.activation_based"
     nodes, surrogates, functional = (import_module(f"{base}.{k}") for k in ("neuron", "surrogate", "functional"))
     value = _values(neuron)
-    common: dict[str, Any] = {"v_threshold": value.get("threshold", 1.0), "surrogate_function": surrogates.ATan(_ALPHA)}
-    scale, options, changed = 1.0, {}, ""
+    common: dict[str, Any] = {
+        "v_threshold": value.get("threshold", 1.0),
+        "surrogate_function": surrogates.ATan(_ALPHA),
+    }
+    atan = f"ATan({_ALPHA:.4g})"
     match name:
         case "lif":
-            node = nodes.LIFNode(tau=value["tau"], v_reset=0.0, **common)
+            call = partial(functional.lif_multi_step, tau=value["tau"], **common)
+            return Spelling(f"lif_multi_step, {atan}", _Function(call))
         case "integrate-and-fire":
-            node = nodes.IFNode(v_reset=0.0, **common)
+            return Spelling(f"if_multi_step, {atan}", _Function(partial(functional.if_multi_step, **common)))
         case "parametric-lif":
-            node = nodes.ParametricLIFNode(init_tau=1 + math.exp(-value["w"]), v_reset=0.0, **common)
+            w = nn.Parameter(torch.tensor(value["w"], device=device))
+            call = partial(functional.plif_multi_step, w=w, **common)
+            return Spelling(f"plif_multi_step, {atan}", _Function(call), learnt=(w,))
         case "cuba-lif":
             kept = 1 - 1 / value["tau"]
             node = nodes.CUBALIFNode(c_decay=1 - 1 / value["tau_synapse"], v_decay=kept, v_reset=0.0, **common)
-            scale = 1 - kept
+            scale, options, changed = 1 - kept, {}, f", input times {1 - kept:g}"
         case "complementary-lif":
-            node, options = nodes.ComplementaryLIFNode(tau=value["tau"], **common), {"reset_mode": "subtract"}
+            node = nodes.ComplementaryLIFNode(tau=value["tau"], **common)
+            scale, options, changed = 1.0, {"reset_mode": "subtract"}, ""
         case _:
             return "it has no such neuron"
     node = node.to(device)
     node.step_mode = "m"
-    changed = f", input times {scale:g}" if scale != 1 else ""
-    return Spelling(
-        f"{type(node).__name__}, step_mode 'm', ATan({_ALPHA:.4g}){changed}",
-        node,
-        lambda: functional.reset_net(node),
-        tuple(node.parameters()),
-        options,
-        scale,
-    )
+    words = f"{type(node).__name__}, step_mode 'm', {atan}{changed}"
+    return Spelling(words, node, lambda: functional.reset_net(node), options=options, scale=scale)
 
 
 def snntorch(name: str, neuron: Neuron, device: torch.device) -> Spelling | str:
@@ -186,6 +191,17 @@ class _Loop(nn.Module):
             z, state = self.cell(x_t, state)
             spikes.append(z)
         return torch.stack(spikes)
+
+
+class _Function(nn.Module):
+    """A function of a sequence and the membrane before it, from rest."""
+
+    def __init__(self, call: Callable[..., tuple[Tensor, ...]]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x, torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device))[0]
 
 
 def _split(result: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -77,7 +77,7 @@ class TimePool(nn.Module):
     y[t] = (x[size t] + ... + x[size t + size - 1]) / size.
 
     Input: [T, B, ...]. Output: [T / size, B, ...].
-    Raises: Refusal when T is no multiple of size.
+    Raises: Refusal when T is no multiple of size, and for a size below 1.
 
     >>> import torch
     >>> TimePool(2)(torch.arange(4.0).reshape(4, 1, 1)).flatten()
@@ -86,6 +86,8 @@ class TimePool(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
+        if size < 1:
+            raise Refusal("TimePool", expected="1 step or more", got=str(size), do="Give the steps to average.")
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:

@@ -98,7 +98,9 @@ def test_draws_of_a_sequence_go_on_where_an_earlier_one_stopped():
 
 
 def test_fresh_seeds_are_counted_up_or_come_from_torchs_generator():
-    assert fresh_seeds(3, torch.device("cpu"), 5).tolist() == [5, 6, 7]
+    counted = [fresh_seeds(3, torch.device("cpu"), seed) for seed in (0, 1, 5, 2**40)]
+    assert all(seeds.diff().tolist() == [1, 1] and seeds.min() >= 0 for seeds in counted)
+    assert torch.cat(counted).unique().numel() == 12  # neighbouring numbers lead to streams of their own
     torch.manual_seed(1)
     first, second = fresh_seeds(3, torch.device("cpu")), fresh_seeds(3, torch.device("cpu"))
     torch.manual_seed(1)
