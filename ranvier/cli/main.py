@@ -48,7 +48,7 @@ Smoke = Annotated[bool, typer.Option("--smoke", help="A size that finishes in se
 Accelerator = Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps ...")]
 Devices = Annotated[str, typer.Option(help="How many devices, or auto.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed, 64-true ...")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; small networks run fastest on one.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; small networks run fastest on one.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder under which every run gets a folder of its own.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
@@ -104,7 +104,7 @@ def run(
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
     precision: Precision = "32-true",
-    threads: Threads = None,
+    threads: Threads = 1,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     show_settings: Annotated[bool, typer.Option("--settings", help="Print the recipe's settings and stop.")] = False,
@@ -145,7 +145,7 @@ def verify(
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
     precision: Precision = "32-true",
-    threads: Threads = None,
+    threads: Threads = 1,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
@@ -221,11 +221,10 @@ def _count(devices: str) -> str | int:
     return int(devices)
 
 
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
+def _use_threads(threads: int) -> None:
+    import torch
 
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
 
 
 def _command() -> str:
