@@ -158,18 +158,21 @@ def _time(
         rows[name][what] = {"median": times.median, "min": times.least, "of limit": times.median / limit}
         twin = found[_same_mode(rows[name], found)]
         if rows[name]["parity"]["holds"] and not twin.error:
-            rows[name][what]["ratio"] = ratio(times, twin)
+            best = _fastest_of_ours(rows, rows[name]["ours"], found)
+            rows[name][what] |= {"ratio": ratio(times, twin), "ratio to fastest": ratio(times, best)}
+
+
+def _fastest_of_ours(rows: dict[str, dict[str, Any]], options: str, found: dict[str, Times]) -> Times:
+    ours = [found[k] for k, row in rows.items() if row["who"] == OURS and row["ours"] == options and k in found]
+    return min((times for times in ours if not times.error), key=lambda times: times.median)
 
 
 def _fastest(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each peer's fastest way through both passes against the fastest of ours with the same options."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row["who"] == OURS or "both" not in row or not row["parity"]["holds"]:
-            continue
-        ours = [r["both"]["median"] for r in rows if r["who"] == OURS and r["ours"] == row["ours"] and "both" in r]
-        times = row["both"]["median"] / min(ours)
-        if times < found.get(row["who"], {"ratio": math.inf})["ratio"]:
+        times = row.get("both", {}).get("ratio to fastest", math.inf)
+        if row["who"] != OURS and times < found.get(row["who"], {"ratio": math.inf})["ratio"]:
             found[row["who"]] = {"as": row["mode"], "ratio": times}
     return found
 
