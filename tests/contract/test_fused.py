@@ -29,9 +29,9 @@ OPTIONS = {
     torch.float16: {"detach_reset": True},
 }
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-# the interpreter is slow
+# the interpreter takes its time over each kernel: there float64 and bfloat16 are for two neurons, below
 LOCKED = [torch.float32] if INTERPRETED else [torch.float32, torch.float64, torch.bfloat16]
-WHOLE = [torch.float64] if INTERPRETED else [torch.float32, torch.float64]
+WHOLE = [torch.float32] if INTERPRETED else [torch.float32, torch.float64]
 STEPS, BATCH = 19, 2  # more than two segments of 8, or one of 16, and a rest
 WARM_UP = 5
 BAND = 1e-5
@@ -160,8 +160,7 @@ def agree(actual, expected, tolerance, more=0.0):
 def test_every_step_and_its_gradients_are_those_of_the_reference(cls, dtype, device):
     layer = made(cls, device, dtype)
     x, state = driven(layer, dtype=dtype)
-    with torch.no_grad():
-        whole = run(layer, x, state)
+    whole = {k: v.detach() for k, v in run(layer, x, state).items()}
     # all steps as one batch of single steps, each from the state in which the kernel came to it
     before = {k: torch.cat([state[k][None], whole[f"course of {k}"][:-1]]).flatten(0, 1) for k in layer.states}
     if layer.random:
@@ -181,7 +180,8 @@ def test_every_step_and_its_gradients_are_those_of_the_reference(cls, dtype, dev
     for k in layer.states:
         assert torch.equal(whole[f"final {k}"], whole[f"course of {k}"][-1])
     if not INTERPRETED:  # what keeps nothing for backward computes the same
-        assert torch.equal(run(layer, x.detach().requires_grad_(), state)["y"], whole["y"])
+        with torch.no_grad():
+            assert torch.equal(run(layer, x, state)["y"], whole["y"])
 
     sure = (same & (~ties | (ties.double().mean() > 0.2))).to(dtype)  # a tie at rest, say, is one for both
     weights = {k: (torch.randn_like(v) * sure).to(v.dtype) for k, v in expected.items()}
@@ -227,14 +227,14 @@ def test_gradients_through_time_are_those_of_the_reference(cls, dtype, device):
 def test_a_sequence_in_chunks_gives_the_bits_of_the_whole(cls, device):
     layer = made(cls, device)
     x, state = driven(layer)
-    with torch.no_grad():
-        whole, after = ranvier.run(layer, x, state)
-        for cuts in ((8, 11),) if INTERPRETED else ((1, 9, 9), (8, 11), (16, 3)):
-            parts, later = [], state
-            for chunk in x.split(cuts):
-                y, later = ranvier.run(layer, chunk, later)
-                parts.append(y)
-            assert torch.equal(torch.cat(parts), whole) and all(torch.equal(later[k], after[k]) for k in after)
+    whole = run(layer, x, state)
+    for cuts in ((8, 11),) if INTERPRETED else ((1, 9, 9), (8, 11), (16, 3)):
+        parts, later = [], state
+        for chunk in x.split(cuts):
+            y, later, _ = ranvier.run(layer, chunk, later, record=layer.records)
+            parts.append(y)
+        assert torch.equal(torch.cat(parts), whole["y"])
+        assert all(torch.equal(later[k], whole[f"final {k}"]) for k in layer.states)
 
 
 @every
@@ -258,13 +258,15 @@ def test_none_or_one_of_steps_and_an_empty_batch(cls, device):
 
 
 @two
-@pytest.mark.parametrize("steps", [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 49])
+@pytest.mark.parametrize("steps", [1, 8, 9, 17, 7, 15, 16, 31, 32, 33, 49][: 4 if INTERPRETED else None])
 def test_numbers_of_steps_around_the_segments(cls, steps, device):
     equal_to_reference(made(cls, device, features=(3,)), steps=steps, features=(3,))
 
 
 @two
-@pytest.mark.parametrize("neurons", [1, 15, 16, 17, 31, 255, 256, 257, 511, 512, 513, 1041])
+@pytest.mark.parametrize(
+    "neurons", [1, 127, 128, 129, 15, 17, 255, 256, 257, 511, 512, 513, 1041][: 4 if INTERPRETED else None]
+)
 def test_numbers_of_neurons_around_vectors_and_blocks(cls, neurons, device):
     equal_to_reference(made(cls, device, features=(neurons,)), steps=9, batch=1, features=(neurons,))
 
@@ -274,16 +276,16 @@ def test_numbers_of_neurons_around_vectors_and_blocks(cls, neurons, device):
     ("features", "shape"),
     [
         ((6, 4, 5), (6, 1, 1)),
-        ((6, 4, 5), ()),
-        ((6, 4, 5), (1,)),
-        ((6, 4, 5), (6, 4, 5)),
-        ((6, 4, 5), (4, 1)),
         ((6, 4, 5), (6, 1, 5)),
+        ((6, 4, 5), (4, 1)),
+        ((6, 4, 5), (1,)),
+        ((6, 4, 5), ()),
+        ((6, 4, 5), (6, 4, 5)),
+        ((1, 7), (1, 7)),
         ((600, 1), (600, 1)),
         ((3, 700), (3, 1)),
         ((3, 700), (700,)),
-        ((1, 7), (1, 7)),
-    ],
+    ][: 4 if INTERPRETED else None],
 )
 def test_parameters_per_channel_per_feature_and_repeated_in_the_middle(cls, features, shape, device):
     # in float64, because the gradient of a parameter that many neurons share is a sum that may cancel
