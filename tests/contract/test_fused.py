@@ -7,6 +7,7 @@ kernels lie in memory full of NaN, between margins that must stay as they are.
 """
 
 import copy
+import gc
 import os
 import subprocess
 import sys
@@ -32,6 +33,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # the interpreter takes its time over each kernel: there float64 and bfloat16 are for two neurons, below
 LOCKED = [torch.float32] if INTERPRETED else [torch.float32, torch.float64, torch.bfloat16]
 WHOLE = [torch.float32] if INTERPRETED else [torch.float32, torch.float64]
+if INTERPRETED:
+    gc.set_threshold(100_000)  # it makes very many small objects
 STEPS, BATCH = 19, 2  # more than two segments of 8, or one of 16, and a rest
 WARM_UP = 5
 BAND = 1e-5
