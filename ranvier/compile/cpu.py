@@ -1,10 +1,14 @@
-"""Kernels on the CPU: blocks of neurons shared out among threads of our own."""
+"""Kernels on the CPU: blocks of neurons shared out among torch's own threads."""
 
+import ctypes
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +45,61 @@ def _share(kernel: Kernel, table: int, blocks: int, work: int) -> None:
     if threads == 1 or work < SMALL:
         kernel(table, 0, blocks)
         return
-    # four portions a thread: one that is held up leaves its share to the others
-    portion = -(-blocks // (4 * threads))
+    portion = -(-blocks // (4 * threads))  # four a thread: one that is held up leaves its share to the others
+    team = _team()
+    if team is None:
+        _share_in_python(kernel, table, blocks, portion, threads)
+        return
+    take_portions, parallel = team
+    job = np.array([ctypes.cast(kernel, ctypes.c_void_p).value, table, blocks, portion, 0], dtype=np.int64)
+    parallel(take_portions, job.ctypes.data, threads, 0)
+
+
+_TAKE_PORTIONS = """
+define void @kernel(ptr %job) {
+entry:
+  %kernel = load ptr, ptr %job
+  %table.at = getelementptr i64, ptr %job, i64 1
+  %table = load ptr, ptr %table.at
+  %blocks.at = getelementptr i64, ptr %job, i64 2
+  %blocks = load i64, ptr %blocks.at
+  %portion.at = getelementptr i64, ptr %job, i64 3
+  %portion = load i64, ptr %portion.at
+  %taken = getelementptr i64, ptr %job, i64 4
+  br label %take
+take:
+  %low = atomicrmw add ptr %taken, i64 %portion monotonic
+  %some = icmp slt i64 %low, %blocks
+  br i1 %some, label %work, label %done
+work:
+  %end = add i64 %low, %portion
+  %whole = icmp slt i64 %end, %blocks
+  %high = select i1 %whole, i64 %end, i64 %blocks
+  call void %kernel(ptr %table, i64 %low, i64 %high)
+  br label %take
+done:
+  ret void
+}
+"""
+"""What each thread of a team does with a job: kernel, table, blocks, portion, and the number of blocks taken so far."""
+
+
+@cache
+def _team() -> tuple[Any, Any] | None:
+    """torch's OpenMP threads, which wait awake between one kernel and the next; None where there are none to call."""
+    try:
+        loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
+    except OSError:
+        return None
+    for path in sorted(p for p in loaded if Path(p).name.startswith(("libgomp", "libiomp", "libomp"))):
+        with suppress(OSError, AttributeError):
+            parallel = ctypes.CDLL(path).GOMP_parallel
+            parallel.argtypes, parallel.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+            return build_llvm(_TAKE_PORTIONS), parallel
+    return None
+
+
+def _share_in_python(kernel: Kernel, table: int, blocks: int, portion: int, threads: int) -> None:
     numbers = count()
 
     def take_portions() -> None:
@@ -60,5 +117,11 @@ def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="ranvier")
 
 
-# a forked process has none of its parent's threads
-os.register_at_fork(after_in_child=_threads.cache_clear)
+def _after_fork() -> None:
+    # a forked process has none of its parent's threads, and OpenMP does not know it
+    global _team
+    _threads.cache_clear()
+    _team = lambda: None  # noqa: E731
+
+
+os.register_at_fork(after_in_child=_after_fork)

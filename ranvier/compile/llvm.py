@@ -8,6 +8,7 @@ once more with masked loads and stores.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 
 from llvmlite import ir
 
@@ -50,8 +51,8 @@ class _Kernel:
         for name in scratch:
             self.arrays[name] = self.block_array(1)
         if backward:
-            for k in program.states:
-                self.arrays[f"past:{k}"] = self.block_array(self.steps)
+            for i in range(len(program.kept)):
+                self.arrays[f"kept:{i}"] = self.block_array(self.steps)
         self.place = b.alloca(I64), b.alloca(I64)  # where in a parameter the present neuron reads
         self.scalars = self._scalars()
         with self.loop(low, high) as block:
@@ -68,12 +69,13 @@ class _Kernel:
         p, v, b = self.program, self.variant, self.b
         self.each_vector(self.start)
         with self.segments() as (segment, begin, end):
-            if v.checkpoints:
+            if v.checkpoints and p.kept:
                 with b.if_then(b.icmp_unsigned(">", segment, I64(0))):
                     self.each_vector(lambda j, mask: self.save_states("checkpoint", b.sub(segment, I64(1)), j, mask))
             with self.loop(begin, end) as t:
 
                 def step(j: ir.Value, mask: ir.Value | None) -> None:
+                    self.fetch("x", b.add(t, I64(1)), j)
                     env = self.environment(j, {"x": self.load("x", t, j, mask), "t": self.math.steps(t)})
                     y, *after = self.evaluate([p.output, *p.after], env)
                     self.store("y", t, j, mask, y)
@@ -96,33 +98,23 @@ class _Kernel:
 
         self.each_vector(begin_gradients)
         with self.segments(reverse=True) as (segment, begin, end):
-            first = b.icmp_unsigned("==", segment, I64(0))
-            with b.if_else(first) as (then, otherwise):
-                with then:
-                    self.each_vector(self.start)
-                with otherwise:
-                    self.each_vector(lambda j, mask: self.load_states("checkpoint", b.sub(segment, I64(1)), j, mask))
-            with self.loop(begin, end) as t:
-
-                def again(j: ir.Value, mask: ir.Value | None) -> None:
-                    env = self.environment(j, {"x": self.load("x", t, j, mask), "t": self.math.steps(t)})
-                    for k in p.states:
-                        self.put(f"past:{k}", self.past(t, begin, j), self.get(f"s:{k}", j))
-                    for k, value in zip(p.states, self.evaluate(p.after, env), strict=True):
-                        self.put(f"s:{k}", j, value)
-
-                self.each_vector(again)
+            if p.kept:
+                self._again(segment, begin, end)
             with self.loop(I64(0), b.sub(end, begin)) as back:
                 t = b.sub(b.sub(end, I64(1)), back)
 
                 def step(j: ir.Value, mask: ir.Value | None) -> None:
+                    if v.spikes:
+                        self.fetch("gy", b.sub(t, I64(1)), j)
                     given = {"x": self.load("x", t, j, mask), "t": self.math.steps(t)}
                     given["gy"] = self.load("gy", t, j, mask) if v.spikes else self.math.constant(0.0)
                     for k in p.states:
-                        given[f"s:{k}"] = self.get(f"past:{k}", self.past(t, begin, j))
                         g = self.get(f"gs:{k}", j)
                         given[f"gs:{k}"] = b.fadd(g, self.load(f"grecord:{k}", t, j, mask)) if k in v.record else g
-                    env = self.environment(j, given)
+                    kept = {
+                        s.number: self.get(f"kept:{i}", self.in_segment(t, begin, j)) for i, s in enumerate(p.kept)
+                    }
+                    env = self.environment(j, given, kept)
                     wanted = [*([p.grad_x] if v.grad_x else []), *p.grad_states, *p.grad_fixed.values()]
                     values = self.evaluate(wanted, env)
                     if v.grad_x:
@@ -137,6 +129,27 @@ class _Kernel:
             self.each_vector(self.initial_gradients)
         if p.learnt:
             self.each_vector(self.parameter_gradients)
+
+    def _again(self, segment: ir.Value, begin: ir.Value, end: ir.Value) -> None:
+        """Go through a segment forward and keep of each step what the way back needs."""
+        p, b = self.program, self.b
+        with b.if_else(b.icmp_unsigned("==", segment, I64(0))) as (then, otherwise):
+            with then:
+                self.each_vector(self.start)
+            with otherwise:
+                self.each_vector(lambda j, mask: self.load_states("checkpoint", b.sub(segment, I64(1)), j, mask))
+        with self.loop(begin, end) as t:
+
+            def step(j: ir.Value, mask: ir.Value | None) -> None:
+                self.fetch("x", b.add(t, I64(1)), j)
+                env = self.environment(j, {"x": self.load("x", t, j, mask), "t": self.math.steps(t)})
+                values = self.evaluate([*p.kept, *p.after], env)
+                for i in range(len(p.kept)):
+                    self.put(f"kept:{i}", self.in_segment(t, begin, j), values.pop(0))
+                for k, value in zip(p.states, values, strict=True):
+                    self.put(f"s:{k}", j, value)
+
+            self.each_vector(step)
 
     def initial_gradients(self, j: ir.Value, mask: ir.Value | None) -> None:
         for k in self.program.states:
@@ -163,7 +176,7 @@ class _Kernel:
         for k in self.program.states:
             self.put(f"s:{k}", j, self.load(f"{where}:{k}", row, j, mask))
 
-    def past(self, t: ir.Value, begin: ir.Value, j: ir.Value) -> ir.Value:
+    def in_segment(self, t: ir.Value, begin: ir.Value, j: ir.Value) -> ir.Value:
         return self.b.add(self.b.mul(self.b.sub(t, begin), I64(BLOCK)), j)
 
     def by_column(self, symbol: Symbol) -> bool:
@@ -214,13 +227,15 @@ class _Kernel:
 
             self.each_vector(work_out)
 
-    def environment(self, j: ir.Value, given: Mapping[str, ir.Value]) -> "_Lazy":
-        """The values of inputs and fixed symbols for the neurons at j; loaded when first asked for."""
+    def environment(
+        self, j: ir.Value, given: Mapping[str, ir.Value], kept: Mapping[int, ir.Value] = MappingProxyType({})
+    ) -> "_Lazy":
+        """The values of inputs and fixed symbols for the neurons at j, loaded when first asked for, and those kept."""
         p = self.program
         names = {f.number: f"fixed:{i}" for i, f in enumerate(p.fixed) if self.by_column(f)}
         truths = {f.number for f in p.fixed if f.op in BOOLEAN}
         places = {n: partial(self.truth if n in truths else self.get, name, j) for n, name in names.items()}
-        return _Lazy(self.scalars, places, lambda name: given[name] if name in given else self.get(name, j))
+        return _Lazy({**self.scalars, **kept}, places, lambda name: given[name] if name in given else self.get(name, j))
 
     def evaluate(self, outputs: Sequence[Symbol], env: "Mapping[int, ir.Value] | _Lazy") -> list[ir.Value]:
         """The values of symbols; each is computed once."""
@@ -298,6 +313,10 @@ class _Kernel:
         stride = self.arg.get(f"stride:{name}", self.arg["M"])
         offset = self.b.add(self.b.mul(row, stride), self.b.add(self.first, j))
         return self.b.gep(self.arg[name], [offset], source_etype=stored), stored
+
+    def fetch(self, name: str, row: ir.Value, j: ir.Value) -> None:
+        """Ask memory for a row that is needed next: each row lies in other pages, where the CPU does not look ahead."""
+        self.math.prefetch(self._place(name, row, j)[0])
 
     def load(self, name: str, row: ir.Value, j: ir.Value, mask: ir.Value | None) -> ir.Value:
         address, stored = self._place(name, row, j)

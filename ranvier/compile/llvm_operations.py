@@ -55,6 +55,11 @@ class Math:
         result = kind if what == "load" else ir.VoidType()
         return self._declared(f"llvm.masked.{what}.v{LANES}{element}.p0", result, [a.type for a in args], args)
 
+    def prefetch(self, address: ir.Value) -> None:
+        """Bring what lies there into the caches; an address past an array's end does no harm."""
+        read, near, data = I32(0), I32(3), I32(1)
+        self._declared("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32], [address, read, near, data])
+
     def _declared(self, name: str, result: ir.Type, kinds: list[ir.Type], args: list[ir.Value]) -> ir.Value:
         if name not in self.module.globals:
             ir.Function(self.module, ir.FunctionType(result, kinds), name=name)

@@ -74,7 +74,7 @@ def _(
     outputs = [x.new_empty(x.shape), *(x.new_empty(x.shape[1:], dtype=number) for _ in states)]
     outputs += [x.new_empty(x.shape, dtype=number) for _ in _split(record)]
     if needed:
-        rows = equations[equation].checkpoints(x)
+        rows = equations[equation].checkpoints(x, learnt)
         outputs += [x.new_empty((rows, *x.shape[1:]), dtype=number) for _ in states]
     return outputs
 

@@ -53,7 +53,7 @@ class Plan:
         y = empty(x.shape, dtype=x.dtype)
         finals = [empty(one, dtype=number) for _ in states]
         records = [empty(x.shape, dtype=number) for _ in self.variant.record]
-        rows = max(-(-steps // length) - 1, 0)
+        rows = _rows(self.program, x, length)
         checkpoints = [empty((rows, *one), dtype=number) for _ in states] if keep else []
         neurons = one.numel()
         sizes = (steps, neurons, x.stride(0), *self.columns)
@@ -151,9 +151,18 @@ class Equation:
             self.programs[learnt] = self.trace(learnt)
         return self.programs[learnt]
 
-    def checkpoints(self, x: Tensor) -> int:
+    def checkpoints(self, x: Tensor, learnt: Sequence[bool]) -> int:
         """How often the states are kept on the way through x."""
-        return max(-(-x.shape[0] // segment(self.program(()), x)) - 1, 0)
+        program = self.program(self.names(learnt))
+        return _rows(program, x, segment(program, x))
+
+    def names(self, learnt: Sequence[bool]) -> tuple[str, ...]:
+        """The parameters that are learnt."""
+        return tuple(k for k, wanted in zip(self.parameters, learnt, strict=False) if wanted)
+
+
+def _rows(program: Program, x: Tensor, length: int) -> int:
+    return max(-(-x.shape[0] // length) - 1, 0) if program.kept else 0
 
 
 def by_rows(x: Tensor) -> Tensor:
@@ -240,8 +249,7 @@ def _plan(
 ) -> Plan:
     if x.dtype not in _DTYPES:
         raise Refusal("fused neurons", expected=f"one of {_DTYPES}", got=str(x.dtype), do="Convert the input.")
-    names = tuple(k for k, wanted in zip(equation.parameters, learnt, strict=False) if wanted)
-    program = equation.program(names)
+    program = equation.program(equation.names(learnt))
     layouts = [_layout(v.shape, x.shape[2:]) for v in values]
     number = torch.float64 if x.dtype == torch.float64 else torch.float32
     if draws is not None:

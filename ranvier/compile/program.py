@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ranvier.compile.cut import fewest
 from ranvier.compile.gradient import gradients
 from ranvier.compile.symbol import RANDOM, Graph, Symbol, SymbolDraws, inputs, topological
 
@@ -27,6 +28,8 @@ class Program:
     grad_states: tuple[Symbol, ...]
     grad_fixed: Mapping[int, Symbol]
     """By index in `fixed`: its gradient in one step, summed over the loop into gh:INDEX."""
+    kept: tuple[Symbol, ...]
+    """What backward computes of each step on its way forward and uses on its way back, beside x."""
     grad_parameters: tuple[Symbol, ...]
     """The gradients of `learnt`, from gh:INDEX, after the loop."""
 
@@ -74,10 +77,13 @@ def program(
         a.number: a for symbol in backward if not symbol.fixed for a in symbol.args if a.fixed and a.op != "constant"
     }
     fixed = (*fixed, *(a for a in late.values() if a.number not in used))
-    kept = {i: grad_fixed[i] for i, wanted in enumerate(wants) if wanted}
-    gh = [graph.input(f"gh:{i}", fixed=True) for i in kept]
+    summed = {i: grad_fixed[i] for i, wanted in enumerate(wants) if wanted}
+    incoming = [symbol.value for symbol in (gy, *gs)]
+    gh = [graph.input(f"gh:{i}", fixed=True) for i in summed]
     grad_parameters = (
-        gradients([fixed[i] for i in kept], gh, [p[k] for k in learnt]) if kept else [graph.constant(0.0)] * len(learnt)
+        gradients([fixed[i] for i in summed], gh, [p[k] for k in learnt])
+        if summed
+        else [graph.constant(0.0)] * len(learnt)
     )
     return Program(
         tuple(states),
@@ -88,6 +94,7 @@ def program(
         tuple(after),
         grad_x,
         tuple(grad_states),
-        kept,
+        summed,
+        tuple(k for k in fewest([grad_x, *grad_states, *summed.values()], incoming) if k is not x),
         tuple(grad_parameters),
     )

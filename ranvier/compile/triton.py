@@ -7,6 +7,7 @@ computes each one's states again from its checkpoint, into registers.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from ranvier.compile.kernel import Variant, arguments, is_size
 from ranvier.compile.program import Program
@@ -202,7 +203,7 @@ class _Text:
 
     def _forward_segment(self) -> None:
         p, v = self.program, self.variant
-        if v.checkpoints:
+        if v.checkpoints and p.kept:
             for k in p.states:
                 self.store(f"checkpoint:{k}", f"begin // {self.steps} - 1", f"s_{k}", mask=f"m & {_LATER}")
         self.load_steps("x")
@@ -217,34 +218,41 @@ class _Text:
 
     def _backward_segment(self) -> None:
         p, v = self.program, self.variant
-        self.start_states(mask=f"m & ~{_LATER}")
-        for k in p.states:
-            saved = self.loaded(f"checkpoint:{k}", f"begin // {self.steps} - 1", mask=f"m & {_LATER}")
-            self.say(f"s_{k} = tl.where({_LATER}, {saved}, s_{k})")
         self.load_steps("x")
         for given in (*(["gy"] if v.spikes else []), *(f"grecord:{k}" for k in v.record)):
             self.load_steps(given)
-        for step in range(self.steps):
-            for k in p.states:
-                self.say(f"past_{k}{step} = s_{k}")
-            if step + 1 < self.steps:
-                names = {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
-                for k, value in zip(p.states, self.evaluate(p.after, names), strict=True):
-                    self.say(f"s_{k} = {value}")
+        if p.kept:
+            self._again()
         for step in reversed(range(self.steps)):
             names = {"x": f"x{step}", "t": f"begin + {step}", "gy": f"gy{step}" if v.spikes else self.filled(0.0)}
             for k in p.states:
-                names[f"s:{k}"] = f"past_{k}{step}"
                 if k in v.record:
                     self.say(f"gs_{k} += {name(f'grecord:{k}')}{step}")
                 names[f"gs:{k}"] = f"gs_{k}"
             wanted = [*([p.grad_x] if v.grad_x else []), *p.grad_states, *p.grad_fixed.values()]
-            rest = self.evaluate(wanted, names)
+            rest = self.evaluate(wanted, names, kept={s.number: f"kept{i}_{step}" for i, s in enumerate(p.kept)})
             if v.grad_x:
                 self.store("gx", f"begin + {step}", rest.pop(0), self.mask(step))
             for j, value in zip(p.grad_fixed, rest[len(p.states) :], strict=True):
                 self.say(f"gh_{j} += {self.if_active(step, value, '0.0')}")
             self.move([f"gs_{k}" for k in p.states], rest[: len(p.states)], step)
+
+    def _again(self) -> None:
+        """Go through a segment forward and keep of each step what the way back needs."""
+        p = self.program
+        self.start_states(mask=f"m & ~{_LATER}")
+        for k in p.states:
+            saved = self.loaded(f"checkpoint:{k}", f"begin // {self.steps} - 1", mask=f"m & {_LATER}")
+            self.say(f"s_{k} = tl.where({_LATER}, {saved}, s_{k})")
+        for step in range(self.steps):
+            names = {"x": f"x{step}", "t": f"begin + {step}", **{f"s:{k}": f"s_{k}" for k in p.states}}
+            values = self.evaluate([*p.kept, *(p.after if step + 1 < self.steps else ())], names)
+            for i in range(len(p.kept)):
+                self.say(f"kept{i}_{step} = {values.pop(0)}")
+            for k, value in zip(p.states, values, strict=False):
+                self.say(f"new_s_{k} = {value}")
+            for k in p.states[: len(values)]:
+                self.say(f"s_{k} = new_s_{k}")
 
     # --- pieces
 
@@ -311,13 +319,17 @@ class _Text:
         return env
 
     def evaluate(
-        self, outputs: Sequence[Symbol], names: Mapping[str, str], env: dict[int, str] | None = None
+        self,
+        outputs: Sequence[Symbol],
+        names: Mapping[str, str],
+        env: Mapping[int, str] | None = None,
+        kept: Mapping[int, str] = MappingProxyType({}),
     ) -> list[str]:
         """Write the assignments that compute the outputs; returns what to call each.
 
         In a step (no `env`) they are blocks, one number for each neuron, also where all neurons share it.
         """
-        done = dict(self.fixed if env is None else env)
+        done = {**(self.fixed if env is None else env), **kept}
 
         def value(symbol: Symbol) -> str:
             if symbol.number not in done:
