@@ -7,6 +7,7 @@ from typing import Any
 from llvmlite import ir
 
 from ranvier.compile.symbol import Symbol
+from ranvier.core.random import ROUNDS
 
 LANES = 16
 """Numbers in a vector."""
@@ -159,7 +160,7 @@ class Math:
 
         c = [self.word(element), same(stream), b.add(self.word(first), t), same(0)]
         k = [self.word(low), self.word(high)]
-        for _ in range(10):
+        for _ in range(ROUNDS):
             p0, p1 = (b.mul(b.zext(c[i], wide), same(m, wide)) for i, m in ((0, 0xD2511F53), (2, 0xCD9E8D57)))
             h0, h1 = (b.trunc(b.lshr(p, same(32, wide)), kind) for p in (p0, p1))
             c = [b.xor(b.xor(h1, c[1]), k[0]), b.trunc(p1, kind), b.xor(b.xor(h0, c[3]), k[1]), b.trunc(p0, kind)]

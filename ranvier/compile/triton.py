@@ -12,6 +12,7 @@ from types import MappingProxyType
 from ranvier.compile.kernel import Variant, arguments, is_size
 from ranvier.compile.program import Program
 from ranvier.compile.symbol import Symbol, topological
+from ranvier.core.random import ROUNDS
 
 _HEAD = """import triton
 import triton.language as tl
@@ -30,7 +31,7 @@ def word(value):
 def words(element, low, high, first, t, stream: tl.constexpr):
     c0, c1, c2, c3 = word(element), word(element) * 0 + stream, word(first) + t, word(element) * 0
     k0, k1 = word(low), word(high)
-    for _ in tl.static_range(10):
+    for _ in tl.static_range({rounds}):
         h0, h1 = tl.umulhi(c0, 0xD2511F53), tl.umulhi(c2, 0xCD9E8D57)
         c0, c1, c2, c3 = h1 ^ c1 ^ k0, c2 * 0xCD9E8D57, h0 ^ c3 ^ k1, c0 * 0xD2511F53
         k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
@@ -75,10 +76,11 @@ def atan(x):
 
 @triton.jit
 def half_even(x):
-    whole = tl.floor(x)
-    rest = x - whole
-    odd = whole - 2.0 * tl.floor(whole * 0.5)
-    return whole + tl.where(rest == 0.5, odd, tl.where(rest > 0.5, 1.0, 0.0))
+    # numbers from `large` on are whole; adding it to smaller ones leaves no room for a fraction
+    large = 4503599627370496.0 if x.dtype.primitive_bitwidth == 64 else 8388608.0
+    size = tl.abs(x)
+    whole = tl.where(size < large, (size + large) - large, size)
+    return tl.where(x < 0, -whole, whole)
 
 
 @triton.jit
@@ -102,8 +104,8 @@ OPERATIONS = {
     "or": "{0} | {1}",
     "not": "~{0}",
     "where": "tl.where({0}, {1}, {2})",
-    "maximum": "tl.where({0} != {0}, {0}, tl.where({0} > {1}, {0}, {1}))",
-    "minimum": "tl.where({0} != {0}, {0}, tl.where({0} < {1}, {0}, {1}))",
+    "maximum": "tl.maximum({0}, {1}, tl.PropagateNan.ALL)",
+    "minimum": "tl.minimum({0}, {1}, tl.PropagateNan.ALL)",
     "exp": "tl.exp({0})",
     "log": "tl.log({0})",
     "sigmoid": "1.0 / (1.0 + tl.exp(-{0}))",
@@ -155,7 +157,7 @@ class _Text:
                 self.say(f"wide_{name(size)} = {name(size)} + tl.full([], 0, tl.int64)")
         self.fixed = self._fixed()
         self._backward() if backward else self._forward()
-        self.text = _HEAD.format(arguments=", ".join(name(a) for a in names)) + "\n".join(self.lines) + "\n"
+        self.text = _HEAD.format(rounds=ROUNDS, arguments=", ".join(name(a) for a in names)) + "\n".join(self.lines) + "\n"
 
     def say(self, line: str) -> None:
         self.lines.append("    " * self.indent + line)
