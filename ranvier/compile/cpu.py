@@ -46,7 +46,7 @@ def _share(kernel: Kernel, table: int, blocks: int, work: int) -> None:
         kernel(table, 0, blocks)
         return
     portion = -(-blocks // (4 * threads))  # four a thread: one that is held up leaves its share to the others
-    team = _team()
+    team = None if _forked else _team()
     if team is None:
         _share_in_python(kernel, table, blocks, portion, threads)
         return
@@ -117,11 +117,14 @@ def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="ranvier")
 
 
+_forked = False
+
+
 def _after_fork() -> None:
     # a forked process has none of its parent's threads, and OpenMP does not know it
-    global _team
+    global _forked
+    _forked = True
     _threads.cache_clear()
-    _team = lambda: None  # noqa: E731
 
 
 os.register_at_fork(after_in_child=_after_fork)

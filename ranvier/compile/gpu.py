@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from ranvier.compile.build import build_triton
-from ranvier.compile.kernel import Variant, effort
+from ranvier.compile.kernel import Variant
 from ranvier.compile.program import Program
 from ranvier.compile.triton import source
 from ranvier.core.checks import MissingPackage, Refusal
 
-BLOCKS, WARPS = (512, 256, 128), 4
-"""Neurons of one kernel instance, by the effort of a step, and the warps that share them: measured on an H200."""
-FEW = 1 << 16
+BLOCK, WARPS = 512, 4
+"""Neurons of one kernel instance, and the warps that share them: measured on an H200."""
+FEW, SMALL_BLOCK = 1 << 16, 128
 """Neurons below which smaller instances keep more of the GPU busy."""
 
 
@@ -33,7 +33,7 @@ def launcher(program: Program, variant: Variant, backward: bool) -> Callable[[Se
             got=f"{torch.cuda.get_device_name()} of {capability[0]}.{capability[1]}",
             do="Choose ranvier.backend('reference').",
         )
-    return _Launcher(build_triton(source(program, variant, backward)), variant.steps, BLOCKS[effort(program)])
+    return _Launcher(build_triton(source(program, variant, backward)), variant.steps)
 
 
 class _Launcher:
@@ -42,8 +42,8 @@ class _Launcher:
     That dispatch looks at every argument anew at each call, which takes longer than many kernels run.
     """
 
-    def __init__(self, kernel: Any, steps: int, block: int) -> None:
-        self.kernel, self.steps, self.block = kernel, steps, block
+    def __init__(self, kernel: Any, steps: int) -> None:
+        self.kernel, self.steps = kernel, steps
         self.compiled: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, arguments: Sequence[Tensor | int], steps: int, neurons: int) -> None:
@@ -57,7 +57,7 @@ class _Launcher:
             self._launch(arguments, steps, neurons, place)
 
     def _launch(self, arguments: Sequence[Tensor | int], steps: int, neurons: int, place: torch.device) -> None:
-        block = self.block if neurons >= FEW else BLOCKS[-1]
+        block = BLOCK if neurons >= FEW else SMALL_BLOCK
         grid, whole = -(-neurons // block), steps % self.steps == 0
         plain = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
         # what Triton specialises on: the sizes themselves are a finer key, and addresses count by their alignment

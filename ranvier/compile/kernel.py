@@ -15,14 +15,10 @@ _SLOW = frozenset(
 
 
 @cache
-def effort(program: Program) -> int:
-    """How much a step asks of a GPU's registers: 0 a few sums and products, 1 more of them, 2 functions and choices."""
-    looped = [
-        s for s in topological([program.output, *program.after, program.grad_x, *program.grad_states]) if not s.fixed
-    ]
-    if any(s.op in _SLOW for s in looped):
-        return 2
-    return int(sum(s.op not in ("input", "detach") for s in looped) > 26)
+def heavy(program: Program) -> bool:
+    """Whether a step asks for functions and choices, which take more of a GPU's registers than sums and products."""
+    looped = topological([program.output, *program.after, program.grad_x, *program.grad_states])
+    return any(s.op in _SLOW and not s.fixed for s in looped)
 
 
 def segment(program: Program, x: Tensor) -> int:
@@ -33,8 +29,7 @@ def segment(program: Program, x: Tensor) -> int:
     """
     if x.device.type == "cpu":
         return 16 if len(program.states) < 2 else 8
-    most = 16 if len(program.states) < 2 and not effort(program) else 8
-    return min(most, 1 << max(x.shape[0] - 1, 0).bit_length())
+    return min(4 if heavy(program) else 8, 1 << max(x.shape[0] - 1, 0).bit_length())
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,7 @@ class _Kernel:
                     for k in p.states:
                         g = self.get(f"gs:{k}", j)
                         given[f"gs:{k}"] = b.fadd(g, self.load(f"grecord:{k}", t, j, mask)) if k in v.record else g
-                    kept = {
-                        s.number: self.get(f"kept:{i}", self.in_segment(t, begin, j)) for i, s in enumerate(p.kept)
-                    }
+                    kept = {s.number: self.get(f"kept:{i}", self.in_segment(t, begin, j)) for i, s in enumerate(p.kept)}
                     env = self.environment(j, given, kept)
                     wanted = [*([p.grad_x] if v.grad_x else []), *p.grad_states, *p.grad_fixed.values()]
                     values = self.evaluate(wanted, env)

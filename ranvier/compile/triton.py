@@ -126,6 +126,9 @@ OPERATIONS = {
 }
 
 
+STAGES = 2
+"""Segments in flight: the next one's loads go to shared memory while the present one is computed."""
+
 _LATER = "(tl.full([BLOCK], begin, tl.int32) > 0)"
 """Whether a segment is not the first."""
 
@@ -157,14 +160,16 @@ class _Text:
                 self.say(f"wide_{name(size)} = {name(size)} + tl.full([], 0, tl.int64)")
         self.fixed = self._fixed()
         self._backward() if backward else self._forward()
-        self.text = _HEAD.format(rounds=ROUNDS, arguments=", ".join(name(a) for a in names)) + "\n".join(self.lines) + "\n"
+        self.text = (
+            _HEAD.format(rounds=ROUNDS, arguments=", ".join(name(a) for a in names)) + "\n".join(self.lines) + "\n"
+        )
 
     def say(self, line: str) -> None:
         self.lines.append("    " * self.indent + line)
 
     def _forward(self) -> None:
         self.start_states()
-        self.say(f"for begin in range(0, T - T % {self.steps}, {self.steps}):")
+        self.say(f"for begin in {self.segments('0', 'T - T % STEPS')}:")
         self.inside(self._forward_segment, whole=True)
         self.say("if not WHOLE:")
         self.inside(self._begin_last, self._forward_segment)
@@ -179,7 +184,7 @@ class _Text:
             self.say(f"gh_{j} = {self.filled(0.0)}")
         self.say("if not WHOLE:")
         self.inside(self._begin_last, self._backward_segment)
-        self.say(f"for back in range({self.steps}, T - T % {self.steps} + 1, {self.steps}):")
+        self.say(f"for back in {self.segments('STEPS', 'T - T % STEPS + 1')}:")
         self.inside(self._begin_before, self._backward_segment, whole=True)
         if v.grad_initial:
             for k in p.states:
@@ -188,6 +193,9 @@ class _Text:
             values = self.evaluate(p.grad_parameters, {f"gh:{j}": f"gh_{j}" for j in p.grad_fixed})
             for k, value in zip(p.learnt, values, strict=True):
                 self.store(f"gp:{k}", "0", value)
+
+    def segments(self, low: str, high: str) -> str:
+        return f"tl.range({low}, {high}, STEPS, num_stages={STAGES})".replace("STEPS", str(self.steps))
 
     def inside(self, *pieces: Callable[[], None], whole: bool = False) -> None:
         """Write pieces one level deeper, the last of them a segment; `whole` says that all its steps are real."""

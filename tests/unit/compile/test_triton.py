@@ -12,7 +12,7 @@ import ranvier
 from ranvier.compile import gpu
 from ranvier.compile import triton as printer
 from ranvier.compile.build import build_triton
-from ranvier.compile.kernel import Variant, arguments, effort, is_size, segment
+from ranvier.compile.kernel import Variant, arguments, is_size, segment
 
 triton = pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled there")
@@ -33,7 +33,7 @@ def compiled(neuron, io, backward, whole=True, **options):
     for name in arguments(program, made_for, backward):
         stored = io if name in ("x", "y", "gx", "gy") else made_for.number
         types[printer.name(name)] = "i32" if is_size(name) else f"*{TYPES[stored]}"
-    fixed = {"WHOLE": whole, "BLOCK": gpu.BLOCKS[effort(program)]}  # as a launch has them
+    fixed = {"WHOLE": whole, "BLOCK": gpu.BLOCK}  # as a launch has them
     source = triton.compiler.ASTSource(kernel, {**types, **dict.fromkeys(fixed, "constexpr")}, fixed)
     hopper = triton.backends.compiler.GPUTarget("cuda", 90, 32)
     return triton.compile(source, target=hopper, options={"num_warps": gpu.WARPS, "enable_fp_fusion": True})
