@@ -2,12 +2,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ranvier.data.origin import packaged
+from ranvier.data.origin import File
 from ranvier.data.samples import Samples
-from ranvier.data.sets.dataset import Dataset
+from ranvier.data.sets.dataset import Labelled
 
 
-class Digits(Dataset):
+class Digits(Labelled):
     """Handwritten digits: 1,797 images of 8x8 pixels that come with scikit-learn.
 
     Splits: "train" (1,437 images) and "test" (360), stratified, scikit-learn's
@@ -27,8 +27,13 @@ class Digits(Dataset):
         "E. Alpaydin, C. Kaynak. Optical Recognition of Handwritten Digits. UCI Machine Learning Repository, 1998. "
         "doi:10.24432/C50P49"
     )
-    source: ClassVar[str] = "scikit-learn==1.9.1: sklearn/datasets/data/digits.csv.gz"
-    checksum: ClassVar[str] = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
+    files: ClassVar[tuple[File, ...]] = (
+        File(
+            "digits/digits.csv.gz",
+            "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+            package="scikit-learn==1.9.1: sklearn/datasets/data/digits.csv.gz",
+        ),
+    )
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
@@ -36,7 +41,7 @@ class Digits(Dataset):
         """The images of a split, in the order of the file."""
         from sklearn.model_selection import train_test_split  # half a second, needed only here
 
-        table = np.loadtxt(packaged(self.source, self.checksum), delimiter=",")
+        table = np.loadtxt(self.files[0].find(), delimiter=",")
         x, y = (table[:, :64] / 16).astype(np.float32).reshape(-1, 1, 1, 8, 8), table[:, 64].astype(np.int64)
         parts = train_test_split(np.arange(len(y)), test_size=0.2, stratify=y, random_state=0)
         chosen = np.sort(parts[self.splits.index(split)])

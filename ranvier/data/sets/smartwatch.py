@@ -4,16 +4,16 @@ import numpy as np
 import torch
 
 from ranvier.data.cache import Tensors, cached
-from ranvier.data.origin import local, packaged
+from ranvier.data.origin import File, local
 from ranvier.data.samples import Samples
-from ranvier.data.sets.dataset import Dataset
+from ranvier.data.sets.dataset import Labelled
 
 _FOLDS = 5
 _COPY = "har_smartwatch/seglearn_watch_50hz.npz"
 _COPY_CHECKSUM = "8e73ff3dc2260593107eb1e2f07dea18ed7b7b4d484860f3e73265d0918b9202"
 
 
-class Smartwatch(Dataset):
+class Smartwatch(Labelled):
     """Shoulder exercises seen by a smartwatch: 140 recordings of 10 healthy people doing 7 exercises with either arm.
 
     Splits: "all", and "train0", "test0" ... "train4", "test4", where fold k tests persons 2k and 2k+1 (counted from 0)
@@ -38,8 +38,13 @@ class Smartwatch(Dataset):
         "machine learning the inertial signals from a smartwatch. Physiological Measurement 39(7), 2018. "
         "doi:10.1088/1361-6579/aacfd9"
     )
-    source: ClassVar[str] = "seglearn==1.2.5: seglearn/data/watch_dataset.npy"
-    checksum: ClassVar[str] = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+    files: ClassVar[tuple[File, ...]] = (
+        File(
+            "har_smartwatch/watch_dataset.npy",
+            "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537",
+            package="seglearn==1.2.5: seglearn/data/watch_dataset.npy",
+        ),
+    )
     classes: ClassVar[tuple[str, ...]] = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
     splits: ClassVar[tuple[str, ...]] = ("all", *(f"{part}{k}" for k in range(_FOLDS) for part in ("train", "test")))
 
@@ -65,13 +70,13 @@ class Smartwatch(Dataset):
         copy = local(_COPY, _COPY_CHECKSUM)
         if copy is None:
             # the name holds the origin's checksum: another origin, or another conversion, must take another name
-            return cached(f"smartwatch-{self.checksum[:12]}", self._convert)
+            return cached(f"smartwatch-{self.files[0].checksum[:12]}", self._convert)
         with np.load(copy, allow_pickle=False) as file:
             return {name: torch.from_numpy(file[name]) for name in ("signals", "offsets", "labels", "subject")}
 
     def _convert(self) -> Tensors:
         # a pickle runs code as it opens; the checksum has shown that this one is seglearn's
-        raw = np.load(packaged(self.source, self.checksum), allow_pickle=True).item()
+        raw = np.load(self.files[0].find(), allow_pickle=True).item()
         lengths = [len(x) for x in raw["X"]]
         return {
             "signals": torch.from_numpy(np.concatenate(raw["X"]).astype(np.float32)),

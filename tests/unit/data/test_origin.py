@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ranvier.core.checks import MissingPackage, Refusal
-from ranvier.data.origin import local, packaged, sha256, verified
+from ranvier.data.origin import digest, local, packaged, verified
 
 CONTENT = b"spikes" * 100_000
 
@@ -18,8 +18,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_sha256_is_that_of_the_whole_file(file: Path) -> None:
-    assert sha256(file) == reference(CONTENT).hexdigest()
+def test_digest_is_that_of_the_whole_file(file: Path) -> None:
+    assert digest(file) == reference(CONTENT).hexdigest()
 
 
 def test_verified_gives_the_path_or_refuses_with_both_checksums(file: Path) -> None:
@@ -30,7 +30,7 @@ def test_verified_gives_the_path_or_refuses_with_both_checksums(file: Path) -> N
 
 
 def test_local_looks_into_the_named_folder(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = sha256(file)
+    good = digest(file)
     monkeypatch.setenv("RANVIER_DATA", str(tmp_path))
     assert local("set/a.bin", good) == file
     assert local("set/b.bin", good) is None
@@ -62,7 +62,7 @@ def package(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_packaged_finds_the_file_without_importing(package: str, file: Path) -> None:
-    assert packaged(package, sha256(file)) == file
+    assert packaged(package, digest(file)) == file
 
 
 def test_packaged_refuses_with_the_line_that_installs(package: str, file: Path) -> None:
@@ -70,6 +70,6 @@ def test_packaged_refuses_with_the_line_that_installs(package: str, file: Path) 
     with pytest.raises(Refusal, match=install):
         packaged(package, "0" * 64)
     with pytest.raises(Refusal, match=f"set without it.*{install}"):
-        packaged("the-set==1.0: set/b.bin", sha256(file))
+        packaged("the-set==1.0: set/b.bin", digest(file))
     with pytest.raises(MissingPackage, match=f"no_such_set is not installed.*{install}"):
-        packaged("the-set==1.0: no_such_set/a.bin", sha256(file))
+        packaged("the-set==1.0: no_such_set/a.bin", digest(file))

@@ -3,10 +3,10 @@ import pytest
 
 from ranvier.core.checks import NonFinite, Refusal
 from ranvier.data.samples import Samples
-from ranvier.data.sets.dataset import Dataset
+from ranvier.data.sets.dataset import Labelled
 
 
-class Waves(Dataset):
+class Waves(Labelled):
     classes = ("slow", "fast")
     splits = ("train", "test", "broken")
 
@@ -35,4 +35,4 @@ def test_smoke_is_the_first_two_of_each_class() -> None:
 
 def test_the_base_stands_for_no_data() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        Dataset()  # type: ignore[abstract]
+        Labelled()  # type: ignore[abstract]

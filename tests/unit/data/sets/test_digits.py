@@ -1,3 +1,4 @@
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_the_split_is_whole_stratified_and_always_the_same() -> None:
 
 
 def test_a_changed_file_is_refused_before_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Digits, "checksum", "0" * 64)
+    monkeypatch.setattr(Digits, "files", (replace(Digits.files[0], checksum="0" * 64),))
     monkeypatch.setattr(np, "loadtxt", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises(Refusal, match=r"digits\.csv\.gz: expected a file with sha256 0000"):
         Digits().load("train")
