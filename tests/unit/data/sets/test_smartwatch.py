@@ -40,7 +40,7 @@ def same(a: Samples, b: Samples) -> bool:
 
 def test_without_a_copy_the_package_is_read_and_kept(cache: Path) -> None:
     samples = Smartwatch().load("all")
-    assert [p.name for p in cache.iterdir()] == [f"smartwatch-{Smartwatch.checksum[:12]}.safetensors"]
+    assert [p.name for p in cache.iterdir()] == [f"smartwatch-{Smartwatch.files[0].checksum[:12]}.safetensors"]
     assert len(samples) == 140 and sum(map(len, samples.x)) == 244_102
     assert samples.rate == 50.0 and samples.channels == ("ax", "ay", "az", "wx", "wy", "wz")
     gravity = np.median([np.linalg.norm(x[:, :3], axis=1).mean() for x in samples.x])
