@@ -15,6 +15,9 @@ from ranvier.core.checks import Refusal, nearest
 Backend = Literal["fused", "reference"]
 _chosen = threading.local()  # a ContextVar would break torch.compile(fullgraph=True)
 
+# before torch 2.13 torch.compile, too, sees is_exporting() as true; a strict export there holds our operator
+_EXPORTING_IS_TOLD = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
+
 
 @contextmanager
 def backend(name: Backend) -> Iterator[None]:
@@ -44,7 +47,7 @@ def wants_reference() -> bool:
     if getattr(_chosen, "backend", "fused") == "reference":
         return True
     if torch.compiler.is_compiling():
-        return torch.compiler.is_exporting()
+        return torch.compiler.is_exporting() and (_EXPORTING_IS_TOLD or not torch.compiler.is_dynamo_compiling())
     return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
 
 

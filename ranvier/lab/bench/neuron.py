@@ -141,8 +141,11 @@ def _time(
     cuda = work.x.is_cuda
     cases: dict[str, Callable[[], object]] = {}
     for one in alive:
-        step = partial(work.forward if what == "forward" else work.both, built[one.name])
-        cases[one.name] = _Graphed(step) if one.mode == "CUDA graph" else step
+        graphed = one.mode == "CUDA graph"
+        # a graph needs an input of its own: peers keep graphs through a shared one, which belong to another stream
+        own = Work(work.x, work.g) if graphed else work
+        step = partial(own.forward if what == "forward" else own.both, built[one.name])
+        cases[one.name] = _Graphed(step) if graphed else step
     source = torch.ones((1 << 30 if cuda else 1 << 27) // 4, device=work.x.device)
     target = torch.empty_like(source)
     cases["copy"] = lambda: target.copy_(source)
