@@ -250,7 +250,7 @@ def _plan(
     if x.dtype not in _DTYPES:
         raise Refusal("fused neurons", expected=f"one of {_DTYPES}", got=str(x.dtype), do="Convert the input.")
     program = equation.program(equation.names(learnt))
-    layouts = [_layout(v.shape, x.shape[2:]) for v in values]
+    layouts = [_layout(v.shape, x.shape[1:]) for v in values]
     number = torch.float64 if x.dtype == torch.float64 else torch.float32
     if draws is not None:
         layouts += [layout for _, layout in _random(*draws, x, number)]
@@ -295,15 +295,16 @@ def _random(seed: Tensor, step: Tensor, x: Tensor, number: torch.dtype) -> list[
     return [((word - ((word >> 31) << 32)).to(torch.int32).view(number), layout) for word, layout in words]
 
 
-def _layout(shape: Sequence[int], features: Sequence[int]) -> Layout | None:
+def _own_axes(shape: Sequence[int], sizes: Sequence[int]) -> tuple[int, int] | None:
+    """The first and the last axis of the neurons [B, ...features] along which a parameter differs; None for nowhere."""
+    own = [len(sizes) - len(shape) + i for i, size in enumerate(shape) if size != 1]
+    return (own[0], own[-1]) if own and prod(shape) != 1 else None
+
+
+def _layout(shape: Sequence[int], sizes: Sequence[int]) -> Layout | None:
     """Where each neuron's value lies in a parameter of this shape; None when all share one."""
-    if prod(shape) == 1:
-        return None
-    own = [len(features) - len(shape) + i for i, size in enumerate(shape) if size != 1]
-    first, last = own[0], own[-1]
-    if any(shape[i - len(features)] != features[i] for i in range(first, last + 1)):  # it repeats in the middle
-        first, last = 0, len(features) - 1
-    return Layout(prod(features[last + 1 :]), prod(features[first : last + 1]))
+    axes = _own_axes(shape, sizes)
+    return axes and Layout(prod(sizes[axes[1] + 1 :]), prod(sizes[axes[0] : axes[1] + 1]))
 
 
 def _laid_out(value: Tensor, layout: Layout | None, x: Tensor, number: torch.dtype) -> Tensor:
@@ -312,6 +313,9 @@ def _laid_out(value: Tensor, layout: Layout | None, x: Tensor, number: torch.dty
         value = value.to(number)
     if layout is None:
         return value
-    if value.numel() != layout.number:
-        value = value.expand(x.shape[2:])
+    if value.numel() != layout.number:  # it repeats in the middle
+        sizes = x.shape[1:]
+        first, last = _own_axes(value.shape, sizes) or (0, 0)
+        axes = range(len(sizes) - value.ndim, len(sizes))
+        value = value.expand([sizes[i] if first <= i <= last else 1 for i in axes])
     return value if value.is_contiguous() else value.contiguous()

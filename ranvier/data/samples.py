@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ranvier.core.checks import NonFinite, Refusal
+from ranvier.data.lazy import Mapped
 
 
 class Batch(NamedTuple):
@@ -67,7 +68,8 @@ class Samples:
     def take(self, index: Sequence[int] | np.ndarray) -> "Samples":
         """The samples at `index` (numbers in any order, or one bool for each sample)."""
         index = np.arange(len(self))[np.asarray(index) if len(index) else []]
-        return replace(self, x=[self.x[i] for i in index], y=self.y[index], group=self.group[index])
+        x = self.x.take(index) if isinstance(self.x, Mapped) else [self.x[i] for i in index]
+        return replace(self, x=x, y=self.y[index], group=self.group[index])
 
     def require_finite(self) -> "Samples":
         """Itself, or NonFinite naming the first bad sample."""

@@ -288,9 +288,13 @@ def test_numbers_of_neurons_around_vectors_and_blocks(cls, neurons, device):
         ((600, 1), (600, 1)),
         ((3, 700), (3, 1)),
         ((3, 700), (700,)),
+        ((6, 4), (BATCH, 1, 1)),
+        ((6, 4), (BATCH, 6, 4)),
+        ((6, 4), (BATCH, 1, 4)),
+        ((6, 4), (BATCH, 6, 1)),
     ][: 4 if INTERPRETED else None],
 )
-def test_parameters_per_channel_per_feature_and_repeated_in_the_middle(cls, features, shape, device):
+def test_parameters_per_sample_per_channel_per_feature_and_repeated_in_the_middle(cls, features, shape, device):
     # in float64, because the gradient of a parameter that many neurons share is a sum that may cancel
     double = torch.float64
     equal_to_reference(made(cls, device, double, shape=shape), 1e-10, features=features, steps=9, dtype=double)

@@ -172,7 +172,7 @@ def test_a_parameter_that_fits_no_feature_is_refused_with_what_fits(cls, shape):
     name = next(iter(cls.declared))
     layer = cls(**{name: torch.full(shape, cls.declared[name].default)})
     with pytest.raises(
-        Refusal, match=rf"{cls.__name__}\.{name}: expected .*features \(3,\).*; got \({shape[0]},.*Give one"
+        Refusal, match=rf"{cls.__name__}\.{name}: expected .*\(2, 3\).*; got \({shape[0]},.*Give one"
     ):
         layer(torch.zeros(4, 2, 3))
 

@@ -30,8 +30,8 @@ class Neuron(Stateful):
     `step(self, x, *states)` gives the output of one step and the new states, with ordinary arithmetic and the words
     `self.decay`, `self.spike`, `self.reset`. Inside it a declared parameter is its value, ready to use.
 
-    Parameters are given as numbers or tensors (fixed) or as `nn.Parameter` (learnt), one for all or one per trailing
-    feature. Common to all neurons:
+    Parameters are given as numbers or tensors (fixed) or as `nn.Parameter` (learnt), one for all, one per trailing
+    feature, or one per sample with the batch as the first axis. Common to all neurons:
 
     - surrogate: the slope that replaces the spike's derivative
     - reset_mode: "zero" sets the membrane to 0 after a spike, "subtract" lowers it by the threshold
@@ -302,14 +302,14 @@ class Neuron(Stateful):
             raise Refusal(kind, expected="floating-point input", got=str(x.dtype), do="Convert it with x.float().")
         for name in self.declared:
             shape = getattr(self, name).shape
-            if len(shape) > x.ndim - 2 or any(
+            if len(shape) > x.ndim - 1 or any(
                 p not in (1, f) for p, f in zip(reversed(shape), reversed(x.shape), strict=False)
             ):
                 raise Refusal(
                     f"{kind}.{name}",
-                    expected=f"a shape that broadcasts over the features {tuple(x.shape[2:])} of the input {tuple(x.shape)}",
+                    expected=f"a shape that broadcasts over {tuple(x.shape[1:])}, batch and features of the input {tuple(x.shape)}",
                     got=str(tuple(shape)),
-                    do="Give one number, or one per trailing feature ((C, 1, 1) for one per channel).",
+                    do="Give one number, one per trailing feature ((C, 1, 1) for one per channel), or one per sample ((B, 1)).",
                 )
 
 
