@@ -11,6 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 CLAIMS = {
+    "continue_a_sequence.py": [
+        r"32 chunks, largest difference to the whole (0e\+00|\de-0[6-9]), state: 0\.past, 2\.v, 4\.v",
+        r"continued from disk: True",
+        r"truncated backpropagation, loss [01]\.\d+",
+    ],
+    "plain_loop.py": [r"epoch 15: accuracy on new digits 0\.9[5-9]\d"],
     "my_neuron.py": [
         r"accuracy on new digits 0\.9\d+",
         r"ran fused \(_ScanBackward\), (100\.00|99\.9\d) % of spikes as in the loop",

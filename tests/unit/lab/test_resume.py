@@ -1,0 +1,296 @@
+"""A run that is stopped, killed or interrupted ends as one that was not, to the bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ranvier
+from ranvier.core.checks import Refusal
+from ranvier.data.samples import Batch, Samples, Split
+from ranvier.lab.classify import Classify
+from ranvier.lab.loading import Order, in_order
+from ranvier.lab.lock import alone
+from ranvier.lab.recipe import Recipe, Session
+from ranvier.lab.resume import finished, locate, resume
+from ranvier.lab.run import run_recipe
+from ranvier.lab.training import train
+
+ROOT = Path(__file__).parents[3]
+
+
+def adam(model: nn.Module, steps: int) -> Any:
+    made = torch.optim.AdamW(model.parameters(), 5e-3)
+    return made, torch.optim.lr_scheduler.OneCycleLR(made, 1e-2, total_steps=steps)
+
+
+class Noise(nn.Module):
+    """Draws from each of the generators that a model may use."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x + 0.1 * torch.randn_like(x) + 0.1 * random.random() + 0.1 * float(np.random.rand())
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([t.flatten().double() for t in model.state_dict().values()])
+
+
+def begun(network: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    return nn.Sequential(*network().children(), Noise())
+
+
+@pytest.mark.parametrize("every", [0.0, 1000.0])
+def test_stopped_anywhere_and_resumed_gives_the_same_rows_and_weights(
+    every: float, network: Callable[[], nn.Module], split: Split, session: Session
+) -> None:
+    calls = 0
+    stops: list[int] = []
+
+    def draw(samples: Samples, index: np.ndarray, generator: torch.Generator) -> Batch:
+        nonlocal calls
+        calls += 1
+        if calls in stops:
+            asked.stop.set()
+        batch = samples.batch(index)
+        return batch._replace(x=batch.x + 0.1 * torch.randn(batch.x.shape, generator=generator))
+
+    def sitting(model: nn.Module, folder: Path, again: bool) -> list[dict[str, float]]:
+        nonlocal asked
+        folder.mkdir(exist_ok=True)
+        asked = Session(folder, accelerator="cpu", progress=False, every=every, resume=again)
+        return train(model, split, asked, epochs=4, batch=16, optimiser=adam, draw=draw)
+
+    asked = session
+    model = begun(network)
+    whole = sitting(model, session.folder / "whole", again=False)
+    assert len(whole) == 4 and calls == 24
+    # 6 batches an epoch: the first, in the middle, the last of an epoch, the first of the next, one in the last epoch
+    calls, stops, rows, other = 0, [1, 4, 12, 13, 20], [], begun(network)
+    for sat in range(len(stops) + 1):
+        other = begun(network)
+        rows = sitting(other, session.folder / "parts", again=sat > 0)
+    assert calls == 24 and rows == whole
+    assert torch.equal(weights(other), weights(model))
+    kept = ranvier.load(session.folder / "parts" / "weights" / "model-0.safetensors")
+    assert all(torch.equal(kept[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_order_is_a_function_of_seed_fold_and_epoch() -> None:
+    def order(seed: int = 0, fold: int = 0, epoch: int = 0) -> list[int]:
+        made = Order(50, 8, seed, fold)
+        made.set_epoch(epoch)
+        return [int(i) for batch in in_order(made) for i in batch]
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = order()
+    assert sorted(first) == list(range(50)) and first == order()
+    assert torch.equal(torch.get_rng_state(), state), "loading draws from the generator of the network"
+    assert len({tuple(o) for o in (first, order(seed=1), order(fold=1), order(epoch=1))}) == 4
+
+
+def test_processes_share_the_order() -> None:
+    parts = []
+    for process in range(3):
+        made = Order(10, 2, 0, 0)
+        made.share(3, process)
+        parts.append(list(made))
+    assert [len(p) for p in parts] == [4, 4, 4] and set(sum(parts, [])) == set(range(10))
+
+
+def test_a_damaged_checkpoint_resumes_from_the_one_before(
+    network: Callable[[], nn.Module], split: Split, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(name: str, row: Any) -> None:
+        if row["epoch"] == 3:
+            session.stop.set()
+
+    model = begun(network)
+    whole = train(begun(network), split, replace(session, folder=session.folder / "a"), epochs=4, batch=32, optimiser=adam) if (session.folder / "a").mkdir() is None else []  # fmt: skip
+    train(model, split, replace(session, every=0.0, on_epoch=stop), epochs=4, batch=32, optimiser=adam)
+    kept = session.folder / "checkpoints" / "model-0.safetensors"
+    kept.write_bytes(kept.read_bytes()[:-9])
+    session.stop.clear()
+    rows = train(begun(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
+    assert rows == whole and "using the checkpoint before it" in caplog.text
+    kept.write_bytes(b"")
+    with pytest.raises(Refusal, match="Delete it to train this network from its start"):
+        kept.with_name("model-0.before.safetensors").write_bytes(b"")
+        train(begun(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
+
+
+def test_what_is_finished_is_not_trained_again(
+    network: Callable[[], nn.Module], split: Split, session: Session
+) -> None:
+    def stop(name: str, row: Any) -> None:
+        epochs.append((name, int(row["fold"]), int(row["epoch"])))
+        if epochs[-1] == at:
+            session.stop.set()
+
+    def never_twice(split: Split, seed: int) -> Tensor:
+        baselines.append(seed)
+        return torch.eye(10)[[0] * len(split.test)]
+
+    epochs: list[tuple[str, int, int]] = []
+    baselines: list[int] = []
+    fit = Classify(2, 32, 1e-2, folds=2, networks={"twin": network}, baselines={"zero": never_twice})
+    recipe = Recipe(network, lambda fold: split, fit, (), "here")
+    session = replace(session, on_epoch=stop)
+    at: Any = None
+    (session.folder / "whole").mkdir()
+    whole = fit(recipe, replace(session, folder=session.folder / "whole"))
+    everything, epochs, baselines = epochs, [], []
+    done = None
+    for at in (("network", 0, 2), ("network", 1, 1), ("twin", 0, 1), ("twin", 1, 2), None):
+        session.stop.clear()
+        done = fit(recipe, session)
+        session = replace(session, resume=True)
+        assert done.interrupted == (at is not None)
+    assert done is not None and epochs == everything and len(baselines) == 2
+    assert done.metrics == whole.metrics and done.curves == whole.curves and done.confusion == whole.confusion
+    assert all(done.seconds[k] > 0 for k in whole.seconds) and whole.seconds.keys() == done.seconds.keys()
+    assert done.model is not None and whole.model is not None
+    assert torch.equal(weights(done.model), weights(whole.model))
+    assert not list((session.folder / "checkpoints").iterdir())
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    session = Session(Path(), accelerator="cpu", progress=False)
+    return run_recipe("digits", {"smoke": "true"}, session, tmp_path_factory.mktemp("runs"), "").folder
+
+
+def test_the_run_is_located_and_a_finished_one_says_so(smoke: Path) -> None:
+    root = smoke.parents[1]
+    assert locate("digits", "latest", root) == smoke == locate("digits", smoke.name, root) == locate("digits", str(smoke), root)  # fmt: skip
+    assert finished(smoke)
+    with pytest.raises(Refusal, match="expected a run under"):
+        locate("smartwatch", "latest", root)
+    with pytest.raises(Refusal, match="expected a run of smartwatch; got one of digits"):
+        locate("smartwatch", str(smoke), root)
+    with pytest.raises(Refusal, match=r"no run\.json there"):
+        locate("digits", "nowhere", root)
+
+
+@pytest.mark.parametrize(
+    ("given", "fixed", "text"),
+    [
+        ({"lr": "1"}, {}, r"lr = 1\.0: expected lr = 0\.004"),
+        ({}, {"seed": 3}, "seed = 3: expected seed = 0"),
+        ({"smoke": "false"}, {}, "smoke"),
+        ({}, {"precision": "64-true"}, "precision = 64-true: expected precision = 32-true"),
+        ({"learning": "1"}, {}, "setting of this recipe"),
+    ],
+)
+def test_other_settings_are_refused(smoke: Path, given: Any, fixed: Any, text: str) -> None:
+    with pytest.raises(Refusal, match=text):
+        resume(smoke, given, Session(Path(), progress=False), fixed, "")
+
+
+def test_a_run_that_another_process_works_in_is_not_resumed(smoke: Path) -> None:
+    with alone(smoke), pytest.raises(Refusal, match=rf"process {os.getpid()} works in"):
+        resume(smoke, {}, Session(Path(), progress=False), {}, "")
+
+
+# One process that has imported everything and computed nothing forks all those that are to be killed.
+KILLED = """
+import json, os, random, shutil, signal, sys, time
+from pathlib import Path
+import ranvier.lab.training
+import sklearn.linear_model
+from ranvier.lab.recipe import Session
+from ranvier.lab.resume import resume
+from ranvier.lab.run import run_recipe
+
+root, given, signals, rng = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), random.Random(7)
+
+def child(folder):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            import torch
+            torch.set_num_threads(1)
+            session = Session(Path(), accelerator="cpu", progress=False, every=0.0)
+            if folder.exists():
+                done = resume(next((folder / "digits").iterdir()), {}, session, {}, "resumed")
+            else:
+                done = run_recipe("digits", given, session, folder, "run")
+            os._exit(130 if done.result.interrupted else 0)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return pid
+
+def wait(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def saved():
+    return [(p, p.stat().st_mtime_ns) for p in (root / "killed").rglob("checkpoints/*.safetensors") if p.exists()]
+
+begun = time.monotonic()
+assert wait(child(root / "whole")) == 0
+whole = time.monotonic() - begun
+ends = []
+for number in signals:
+    before = saved() if (root / "killed").exists() else []
+    pid = child(root / "killed")
+    # after at least one checkpoint of its own, wherever it is then
+    while (not (root / "killed").exists() or saved() == before) and os.waitpid(pid, os.WNOHANG) == (0, 0):
+        time.sleep(0.002)
+    time.sleep(rng.random() * 0.15 * whole)
+    os.kill(pid, number)
+    ends.append(wait(pid))
+ends.append(wait(child(root / "killed")))
+print(json.dumps(ends))
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "signals"),
+    [
+        ({"smoke": "true"}, [signal.SIGKILL] * 3),
+        ({"epochs": "2"}, [signal.SIGKILL] * 3),
+        ({"smoke": "true"}, [signal.SIGINT, signal.SIGTERM]),
+    ],
+    ids=["killed", "killed-longer", "interrupted"],
+)
+def test_killed_at_random_moments_ends_as_if_nothing_had_been(
+    given: dict[str, str], signals: list[int], tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", KILLED, str(tmp_path), json.dumps(given), json.dumps([int(s) for s in signals])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    ends = json.loads(done.stdout.splitlines()[-1])
+    wanted = [130 if s in (signal.SIGINT, signal.SIGTERM) else -s for s in signals]
+    assert ends == [*wanted, 0], (ends, done.stderr)
+    (one,), (other,) = ([*(tmp_path / k / "digits").iterdir()] for k in ("whole", "killed"))
+    for name in ("network-0", "cnn-of-equal-size-0"):
+        a, b = ((f / "weights" / f"{name}.safetensors").read_bytes() for f in (one, other))
+        assert a == b
+    first, second = (json.loads((f / "run.json").read_text()) for f in (one, other))
+    for key in ("metrics", "curves", "confusion", "claims", "layers", "examples"):
+        assert first[key] == second[key]
+    assert second["status"] == "finished" and len(second["sittings"]) == len(signals) + 1
+    seconds = second["seconds"]
+    assert seconds["total"] == pytest.approx(sum(s["seconds"] for s in second["sittings"]))
+    assert sum(v for k, v in seconds.items() if k != "total") <= seconds["total"] + 1.0 * len(signals)
