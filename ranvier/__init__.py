@@ -49,6 +49,16 @@ from ranvier.nn.units.parallel_spiking import PSN, MaskedPSN, SlidingPSN
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    """`ranvier.plot`, imported when first used: it lies above everything else."""
+    if name == "plot":
+        from importlib import import_module
+
+        return import_module("ranvier.lab.plot")
+    raise AttributeError(f"module 'ranvier' has no attribute {name!r}")
+
+
 __all__ = [
     "AMSU",
     "ELM",

@@ -46,6 +46,21 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(
             assert printed.getvalue().strip() == expected.strip(), code
 
 
+@pytest.mark.skipif(bool(absent(("griffe",))), reason="griffe is not installed (the extra docs)")
+def test_docstrings_become_markdown() -> None:
+    spec = importlib.util.spec_from_file_location("docstrings", DOCS / "docstrings.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.markdown("A sum, a < b * c[t] as `d[t]`.\n\nInput: x [T]. Output: y.\n\n>>> 1 + 1\n2")
+    assert text.split("\n\n") == [
+        r"A sum, a \< b \* c\[t] as `d[t]`.",
+        r"**Input:** x \[T].",
+        "**Output:** y.",
+        "```pycon\n>>> 1 + 1\n2\n```",
+    ]
+
+
 def test_what_adding_a_thing_shows_has_code_that_runs() -> None:
     assert set((DOCS / "adding").glob("*.md")) <= set(PAGES)
 
@@ -79,7 +94,7 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "true", "DISABLE_MKDOCS_2_WARNING": "true"},
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )
     assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr
     pages = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.html")}
