@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from ranvier import __version__
-from ranvier.cli import bench
+from ranvier.cli import bench, data, predict, sweep
+from ranvier.cli.options import LatestByDefault, use_threads
 from ranvier.core.checks import MissingPackage, NonFinite, Refusal, nearest
 from ranvier.core.discovery import discover
 
@@ -28,6 +29,10 @@ app = typer.Typer(
 )
 
 app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
+app.command()(sweep.sweep)
+app.command()(predict.predict)
+app.command()(predict.evaluate)
 
 _ROOMS = {
     "recipes": ("ranvier.recipes", None),
@@ -48,7 +53,11 @@ Smoke = Annotated[bool, typer.Option("--smoke", help="A size that finishes in se
 Accelerator = Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps ...")]
 Devices = Annotated[str, typer.Option(help="How many devices, or auto.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed, 64-true ...")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads; small networks run fastest on one.")]
+# auto is no default: trying takes 1 to 3 s, and one thread has won for every recipe where both were tried
+Threads = Annotated[
+    str,
+    typer.Option(help="CPU threads; small networks run fastest on one. auto tries one and all, in a second or two."),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder under which every run gets a folder of its own.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
@@ -94,39 +103,82 @@ def show(
             typer.echo(f"  {k:<{width}}  {thing.summary}")
 
 
-@app.command()
+@app.command(cls=LatestByDefault)
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name; see `ranvier list recipes`.")],
     changes: Set = None,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it; 0 by default.")] = None,
     epochs: Epochs = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="FOLDER", help="One's own recordings, FOLDER/CLASS/FILE; short for --set data=FOLDER."
+        ),
+    ] = None,
     smoke: Smoke = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FOLDER|latest]",
+            help="Go on with an interrupted or killed run in its folder, the latest of this recipe by default.",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints within an epoch.")] = 60.0,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tensorboard, csv, wandb, mlflow or none; may be repeated. TensorBoard and CSV by default, none with --smoke."
+        ),
+    ] = None,
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
-    precision: Precision = "32-true",
-    threads: Threads = 1,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true, bf16-mixed, 16-mixed, 64-true ...; 32-true by default.")
+    ] = None,
+    threads: Threads = "1",
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     show_settings: Annotated[bool, typer.Option("--settings", help="Print the recipe's settings and stop.")] = False,
 ) -> None:
     """Train a recipe's network, print its results and write a report.
 
-    Weights, numbers and report.html go to runs/RECIPE/TIME/, which is never overwritten. Ctrl-C keeps what there is.
+    Weights, numbers, logs and report.html go to runs/RECIPE/TIME/, which is never overwritten. Ctrl-C keeps what there
+    is, and --resume goes on from there: the result is to the bit what it is without interruption.
 
-    Examples:  ranvier run smartwatch  |  ranvier run smartwatch --epochs 5 --set lr=1e-3 --seed 3
+    Examples:  ranvier run smartwatch  |  ranvier run smartwatch --epochs 5 --set lr=1e-3 --seed 3  |
+    ranvier run smartwatch --resume  |  ranvier run classify --data FOLDER
     """
     from ranvier.cli.table import print_run
+    from ranvier.lab.loggers import chosen
     from ranvier.lab.recipe import Session
+    from ranvier.lab.resume import finished, locate
+    from ranvier.lab.resume import resume as go_on
     from ranvier.lab.run import prepare, run_recipe
 
     given = _given(changes, epochs, smoke)
+    if recordings is not None:
+        given["data"] = str(recordings.absolute())  # a run goes on from anywhere
+    every = prepare(recipe, given)[2]
     if show_settings:
-        for name, value in prepare(recipe, given)[2].items():
+        for name, value in every.items():
             typer.echo(f"{name} = {value}")
         return
-    _use_threads(threads)
-    session = Session(Path(), seed, accelerator, _count(devices), precision, progress=not quiet)
-    done = run_recipe(recipe, given, session, runs, _command())
+    folder = None if resume is None else locate(recipe, resume, runs)
+    if folder is not None and finished(folder):
+        typer.echo(f"This run is finished, nothing is left to do: {folder / 'report.html'}")
+        return
+    loggers = None if folder is not None and logger is None else chosen(logger, bool(every.get("smoke")))
+    use_threads(threads, recipe, given)
+    session = Session(
+        *(Path(), seed or 0, accelerator, _count(devices), precision or "32-true"),
+        progress=not quiet,
+        every=checkpoint_every,
+        loggers=loggers or (),
+    )
+    if folder is None:
+        done = run_recipe(recipe, given, session, runs, _command())
+    else:
+        done = go_on(folder, given, session, {"seed": seed, "precision": precision}, _command(), loggers)
     print_run(done)
     if done.result.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -145,7 +197,7 @@ def verify(
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
     precision: Precision = "32-true",
-    threads: Threads = 1,
+    threads: Threads = "1",
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
@@ -156,8 +208,11 @@ def verify(
     from ranvier.cli.table import print_verdict
     from ranvier.lab.evidence import keep, verify
     from ranvier.lab.recipe import Session
+    from ranvier.lab.run import prepare
 
-    names = list(discover("ranvier.recipes")) if every else recipes or []
+    given = _given(changes, None, smoke)
+    # a recipe for one's own data has no claims to check
+    names = [n for n in discover("ranvier.recipes") if prepare(n, {})[1].claims] if every else recipes or []
     if not names:
         raise Refusal("verify", expected="recipes or --all", got="neither", do=nearest("", discover("ranvier.recipes")))
     if save and smoke:
@@ -167,8 +222,7 @@ def verify(
             got="--smoke",
             do="Evidence of the smoke size proves nothing; leave out one of them.",
         )
-    given = _given(changes, None, smoke)
-    _use_threads(threads)
+    use_threads(threads, names[0], given)
     session = Session(Path(), 0, accelerator, _count(devices), precision, progress=not (quiet or as_json))
     verdicts = []
     for name in names:
@@ -219,12 +273,6 @@ def _count(devices: str) -> str | int:
     if not devices.isdecimal() or int(devices) < 1:
         raise Refusal("--devices", expected="a number or auto", got=repr(devices), do="Write for instance --devices 2.")
     return int(devices)
-
-
-def _use_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _command() -> str:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ranvier.lab.evidence import Verdict
+from ranvier.lab.resume import changed
 from ranvier.lab.run import Run
 
 
@@ -20,10 +21,18 @@ def print_run(done: Run) -> None:
             last = "Fold {fold:.0f}, epoch {epoch:.0f}: loss {train loss:.3f}, accuracy {train accuracy:.3f}."
             last = last.format(**(rows[-1] | {"fold": rows[-1]["fold"] + 1}))
         console.print(f"[yellow]Interrupted.[/] {last} Weights so far: {done.folder / 'weights'}", soft_wrap=True)
+        console.print(
+            f"Go on with: ranvier run {facts['recipe']} --resume {done.folder}", soft_wrap=True, highlight=False
+        )
     if facts["metrics"]:
         console.print(_metrics(facts["recipe"], facts["metrics"], facts["seconds"]))
-    if not done.result.interrupted:
+    if not done.result.interrupted and facts["claims"]:
         console.print(_claims(facts["claims"], "one seed; `ranvier verify` judges the mean of several"))
+    waiting = facts["waiting for data"]
+    if waiting["share"] > 0.05:
+        console.print(f"{waiting['share']:.0%} of the training went into making batches ({waiting['seconds']:.1f} s).")
+    for difference in changed(facts):
+        console.print(f"[yellow]Resumed with another version:[/] {difference}; its bits may differ.", soft_wrap=True)
     console.print(f"Report: {done.folder / 'report.html'}", soft_wrap=True, highlight=False)
 
 

@@ -1,9 +1,11 @@
 """The usual fit: a classifier trained fold by fold, judged on what it has not seen, beside others in the same folds."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
+from ranvier.core.checks import Refusal
 from ranvier.data.samples import Samples, Split
+from ranvier.lab import checkpoint
+from ranvier.lab.checkpoint import seed_all
 from ranvier.lab.recipe import Recipe, Result, Scores, Session
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ranvier.lab.training import Draw
 
 
@@ -52,34 +59,54 @@ class Classify:
         result.classes = tests[0].classes
         with bar(session) as progress:
             for name, make in networks.items():
-                started = time.perf_counter()
-                scores = []
+                done: list[Trained] = []
                 for fold, split in enumerate(splits):
-                    torch.manual_seed(session.seed * 1009 + fold)
+                    if session.stop.is_set():
+                        result.interrupted = True
+                        break
+                    seed_all(session.seed * 1009 + fold)
                     model = make()
                     if name == "network":
                         result.model = model
                         result.examples = _one_of_each(split.test)
-                    scores.append(self._fold(model, split, session, name, fold, progress, result))
-                    if result.interrupted:
+                    trained = self._fold(model, split, session, name, fold, progress)
+                    if name == "network":
+                        result.curves += trained.rows
+                        result.waiting = _added(result.waiting, trained.times)
+                    done.append(trained)
+                    if trained.scores is None:
+                        result.interrupted = True
                         break
-                result.seconds["training" if name == "network" else f"{name}: training"] = time.perf_counter() - started
-                done = [s for s in scores if s is not None]
-                if done:
-                    self._measure(name, tests, done, result)
+                key = "training" if name == "network" else f"{name}: training"
+                result.seconds[key] = sum(one.times["seconds"] for one in done)
+                self._measure(name, tests, [one.scores for one in done if one.scores is not None], result)
                 if result.interrupted:
                     return result
         for name, baseline in self.baselines.items():
-            started = time.perf_counter()
-            self._measure(name, tests, [baseline(split, session.seed) for split in splits], result)
-            result.seconds[name] = time.perf_counter() - started
+            done = []
+            for fold, split in enumerate(splits):
+                if session.stop.is_set():
+                    result.interrupted = True
+                    break
+                done.append(_scored(baseline, split, session, name, fold))
+            self._measure(name, tests, [one.scores for one in done if one.scores is not None], result)
+            result.seconds[name] = sum(one.times["seconds"] for one in done)
+            if result.interrupted:
+                return result
         return result
 
     def _fold(
-        self, model: nn.Module, split: Split, session: Session, name: str, fold: int, progress: object, result: Result
-    ) -> Scores | None:
+        self, model: nn.Module, split: Split, session: Session, name: str, fold: int, progress: "Progress"
+    ) -> "Trained":
+        from ranvier.core.files import load
+        from ranvier.lab.recording import Place
         from ranvier.lab.training import predict, train
 
+        place = Place(session.folder, name, fold)
+        if session.resume and (kept := _finished(place.finished)) is not None:
+            if name == "network":
+                model.load_state_dict(load(place.weights))
+            return kept
         rows = train(
             model,
             split,
@@ -92,14 +119,17 @@ class Classify:
             repeats=self.repeats,
             name=name,
             fold=fold,
-            progress=progress,  # type: ignore[arg-type]
+            progress=progress,
         )
-        if name == "network":
-            result.curves += rows
-        if session.stop.is_set():
-            result.interrupted = True
-            return None
-        return predict(model, split.test)
+        if len(rows) < self.epochs:
+            return Trained(None, rows, place.spent())
+        started = time.perf_counter()
+        scores = predict(model, split.test)
+        times = place.spent()
+        trained = Trained(scores, rows, {**times, "seconds": times["seconds"] + time.perf_counter() - started})
+        checkpoint.write({"scores": scores, "rows": rows, "times": trained.times}, place.finished)
+        place.tidy()
+        return trained
 
     def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(scores, y, label_smoothing=self.label_smoothing)
@@ -123,6 +153,8 @@ class Classify:
 
     def _measure(self, name: str, tests: list[Samples], scores: list[Scores], result: Result) -> None:
         prefix = "" if name == "network" else f"{name}: "
+        if not scores:
+            return
         pairs = list(zip(tests, scores, strict=False))  # an interrupted run has fewer scores
         hits = [np.mean(said(s) == t.y) for t, s in pairs]
         truth = np.concatenate([t.y for t, _ in pairs])
@@ -137,6 +169,43 @@ class Classify:
             counts = np.zeros((len(result.classes),) * 2, dtype=np.int64)
             np.add.at(counts, (truth, answer), 1)
             result.confusion = counts.tolist()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one network said of a fold's test samples (None when it was stopped), its curve and the seconds it took."""
+
+    scores: Scores | None
+    rows: list[dict[str, float]]
+    times: dict[str, float]
+
+
+def _finished(path: Path) -> Trained | None:
+    """What an earlier sitting of this run kept there; None when there is nothing or it is damaged, and then it is made again."""
+    if not path.exists():
+        return None
+    try:
+        return Trained(**checkpoint.read(path))
+    except Refusal as error:
+        logging.getLogger("ranvier").warning("%s It is made again.", error)
+        return None
+
+
+def _scored(baseline: Callable[[Split, int], Scores], split: Split, session: Session, name: str, fold: int) -> Trained:
+    from ranvier.lab.recording import Place
+
+    path = Place(session.folder, name, fold).finished
+    if session.resume and (kept := _finished(path)) is not None:
+        return kept
+    started = time.perf_counter()
+    scores = baseline(split, session.seed)
+    trained = Trained(scores, [], {"seconds": time.perf_counter() - started})
+    checkpoint.write({"scores": scores, "rows": [], "times": trained.times}, path)
+    return trained
+
+
+def _added(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    return {k: a.get(k, 0.0) + b.get(k, 0.0) for k in ("busy", "waiting")}
 
 
 def said(scores: Scores) -> np.ndarray:

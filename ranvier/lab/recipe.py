@@ -52,6 +52,16 @@ class Session:
     progress: bool = True
     stop: Event = field(default_factory=Event)
     """Set when the user asks to stop: training ends after the current batch, and what there is is kept."""
+    every: float = 60.0
+    """Seconds between checkpoints inside an epoch; there is one after most epochs as well, and one when stopped."""
+    resume: bool = False
+    """Go on from what lies in the folder: finished networks are read, the current one continues at its checkpoint."""
+    loggers: tuple[str, ...] = ()
+    """Where epochs are logged besides the run's own files: tensorboard, csv, wandb, mlflow."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe's settings, for loggers."""
+    on_epoch: Callable[[str, Mapping[str, float]], None] | None = None
+    """Called after every epoch with the network's name and its row; it may set `stop`."""
 
 
 @dataclass
@@ -69,6 +79,8 @@ class Result:
     examples: Samples | None = None
     """A few test samples that the report runs through `model`."""
     interrupted: bool = False
+    waiting: dict[str, float] = field(default_factory=dict)
+    """Seconds that training batches took (busy), and of these in which data were waited for (waiting)."""
 
 
 Scores = Tensor
@@ -80,7 +92,8 @@ class Recipe:
     """A system that can be run and judged.
 
     `model` makes a fresh network, `data` gives fold number k, `fit` trains and measures, `claims` must hold for the
-    mean over `seeds`, `source` says whose system it is.
+    mean over `seeds`, `source` says whose system it is. `validation` gives fold k's train part alone, cut into what is
+    learnt from and what is judged on, for whoever chooses settings.
     """
 
     model: Callable[[], nn.Module]
@@ -89,6 +102,7 @@ class Recipe:
     claims: tuple[Claim, ...]
     source: str
     seeds: tuple[int, ...] = (0, 1, 2)
+    validation: Callable[[int], Split] | None = None
 
 
 def settings(function: Callable[..., Recipe], given: Mapping[str, str]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Training one network with Lightning: the step, the record of every epoch, and the watch for NaN."""
 
-import json
 import logging
+import math
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import lightning
@@ -13,13 +13,15 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from ranvier.core.checks import NonFinite, Refusal
-from ranvier.core.files import save
 from ranvier.core.running import run
 from ranvier.data.samples import Batch, Samples, Split
+from ranvier.lab import loggers
+from ranvier.lab.loading import Ahead, Order, as_they_are, in_order, key
 from ranvier.lab.recipe import Session
+from ranvier.lab.recording import Files, Place, Record
 
 Draw = Callable[[Samples, np.ndarray, torch.Generator], Batch]
 """How samples become a training batch: which ones, and what random numbers they may be varied by."""
@@ -71,17 +73,19 @@ def train(
 ) -> list[dict[str, float]]:
     """Train `model` in place; returns one row an epoch, fewer when session.stop was set meanwhile.
 
-    Weights are kept in the session's folder after every epoch and when stopped.
+    Weights are kept in the session's folder after every epoch and when stopped, and checkpoints as `session.every` says.
+    With `session.resume` it goes on from the last of them, and ends with the same rows and weights to the bit as without
+    interruption (on one device; several only keep checkpoints at the ends of epochs).
 
-    Raises: NonFinite when a loss or gradient is not finite; the last good weights stay in the folder.
+    Raises: NonFinite when a loss or gradient is not finite; the last good weights stay in the folder. Refusal when both
+    of the checkpoints to resume from are damaged, or there is no room for one.
     """
-    stem = f"{name.lower().replace(' ', '-')}-{fold}"
-    weights, rows = session.folder / "weights" / f"{stem}.safetensors", session.folder / "curves" / f"{stem}.jsonl"
-    for file in (weights, rows):
-        file.parent.mkdir(exist_ok=True)
-        file.unlink(missing_ok=True)
+    place = Place(session.folder, name, fold)
+    resumed = place.begin(session.resume)
     several = session.devices not in ("auto", 1, "1")
-    module = _Module(model, split.train, session, optimiser, loss, draw, epochs, fold)
+    record = Record(place, session, progress, resumed)
+    order = Order(len(split.train) * repeats, batch, session.seed, fold)
+    module = _Module(model, split.train, session, optimiser, loss, draw, epochs, fold, order, record)
     with _quiet():
         trainer = lightning.Trainer(
             max_epochs=epochs,
@@ -90,8 +94,10 @@ def train(
             # forked processes take the network as it is and hand its weights back, which a re-run of the script can't
             strategy="ddp_notebook" if several else "auto",
             precision=session.precision,  # type: ignore[arg-type]
-            callbacks=[_Record(rows, weights, progress, f"{name} {fold + 1}")],
-            logger=False,
+            callbacks=[record],
+            plugins=[Files()],
+            logger=loggers.make(session, place.stem) or False,
+            default_root_dir=session.folder,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -99,16 +105,14 @@ def train(
         )
         try:
             trainer.fit(
-                module, _indices(len(split.train) * repeats, batch, session.seed), _batches(split.test, 4 * batch)
+                module,
+                val_dataloaders=as_they_are(split.test, 4 * batch),
+                ckpt_path=str(place.checkpoint) if resumed else None,
             )
-        except Exception:  # _Stopped, or whatever a process of several makes of it
+        except Exception:  # Stopped, or whatever a process of several makes of it
             if not session.stop.is_set():
                 raise
-    return [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
-
-
-class _Stopped(Exception):
-    """The user asked to stop."""
+    return place.written()
 
 
 class _Module(lightning.LightningModule):
@@ -122,11 +126,19 @@ class _Module(lightning.LightningModule):
         draw: Draw | None,
         epochs: int,
         fold: int,
+        order: Order,
+        record: Record,
     ) -> None:
         super().__init__()
         self.model, self.samples, self.session = model, samples, session
         self.optimiser, self.loss, self.draw = optimiser, loss, draw
         self.epochs, self.fold = epochs, fold
+        self.order, self.record = order, record
+        self.ahead = Ahead(self._batch)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        self.order.share(self.trainer.world_size, self.trainer.global_rank)
+        return in_order(self.order)
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
@@ -134,29 +146,35 @@ class _Module(lightning.LightningModule):
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, index: Tensor, step: int) -> Tensor:
-        index = index % len(self.samples)
-        if self.draw is None:
-            batch = self.samples.batch(index.numpy(force=True))
+        begun = perf_counter()
+        numbers, now = index.numpy(force=True), self.global_step
+        if _has_its_own_processor(self.device):
+            batch = self.ahead.get(numbers, now, self.order.at(self.record.batches + 1))
         else:
-            # what is drawn is a function of seed, fold, step and process alone
-            key = (self.session.seed * 1009 + self.fold) * 1_000_003 + self.global_step * 64 + self.global_rank
-            batch = self.draw(self.samples, index.numpy(force=True), torch.Generator().manual_seed(key))
+            batch = self._batch(numbers, now)
         samples = Batch(*self.trainer.precision_plugin.convert_input(tuple(t.to(self.device) for t in batch)))
-        self.latest = samples, index
+        self.latest = samples, index % len(self.samples)
+        self.record.waited(perf_counter() - begun)
         scores = forward(self.model, samples)
         loss = self.loss(scores, samples.y)
-        if not bool(loss.isfinite()):
-            raise self._not_finite("the loss")
         truth = samples.y if samples.y.ndim == 1 else samples.y.argmax(1)  # mixed samples have shares of classes
         hits = (scores.argmax(1) == truth).float().mean()
-        self.log_dict(
-            {"train loss": loss, "train accuracy": hits},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(samples.y),
-            sync_dist=True,
-        )
+        value, share = torch.stack([loss.detach().float(), hits]).tolist()  # one wait for the device
+        if not math.isfinite(value):
+            raise self._not_finite("the loss")
+        self.record.add(value, share, len(samples.y))
         return loss
+
+    def _batch(self, index: np.ndarray, step: int) -> Batch:
+        index = index % len(self.samples)
+        if self.draw is None:
+            return self.samples.batch(index)
+        # what is drawn is a function of seed, fold, step and process alone
+        start = key(self.session.seed, self.fold) + step * 64 + self.global_rank
+        return self.draw(self.samples, index, torch.Generator().manual_seed(start))
+
+    def teardown(self, stage: str) -> None:
+        self.ahead.close()
 
     def validation_step(self, batch: Batch, step: int) -> None:
         samples = Batch(*batch)
@@ -180,39 +198,9 @@ class _Module(lightning.LightningModule):
         )
 
 
-class _Record(lightning.Callback):
-    """Writes every epoch's row and weights, moves the progress bar, and stops when asked."""
-
-    def __init__(self, rows: Path, weights: Path, progress: Progress | None, label: str) -> None:
-        self.rows, self.weights, self.progress, self.label = rows, weights, progress, label
-
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        if self.progress is not None and trainer.is_global_zero:
-            total = module.epochs * trainer.num_training_batches
-            self.task = self.progress.add_task(self.label, total=total, result="")
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.progress is not None and trainer.is_global_zero:
-            self.progress.advance(self.task)
-        if module.session.stop.is_set():
-            self._keep(module)
-            raise _Stopped
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if not trainer.is_global_zero:
-            return
-        values = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        with self.rows.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"fold": module.fold, "epoch": trainer.current_epoch + 1, **values}) + "\n")
-        self._keep(module)
-        if self.progress is not None:
-            text = f"loss {values['train loss']:.3f}  accuracy {values['train accuracy']:.3f}  test {values['test accuracy']:.3f}"
-            self.progress.update(self.task, result=text)
-
-    def _keep(self, module: Any) -> None:
-        tensors = module.model.state_dict()
-        if all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
-            save(tensors, self.weights)
+def _has_its_own_processor(device: torch.device) -> bool:
+    # on a CPU, making the next batch meanwhile would take time from the current one
+    return device.type != "cpu"
 
 
 def bar(session: Session) -> Progress:
@@ -224,22 +212,6 @@ def bar(session: Session) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     return Progress(*columns, disable=not session.progress)
-
-
-def _indices(count: int, batch: int, seed: int) -> DataLoader[Any]:
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(TensorDataset(torch.arange(count)), batch, shuffle=True, generator=generator, collate_fn=_joined)
-
-
-def _joined(items: list[tuple[Tensor]]) -> Tensor:
-    return torch.stack([item for (item,) in items])
-
-
-def _batches(samples: Samples, batch: int) -> DataLoader[Any]:
-    def collate(items: list[tuple[Tensor]]) -> Batch:
-        return samples.batch(_joined(items).numpy())
-
-    return DataLoader(TensorDataset(torch.arange(len(samples))), batch, collate_fn=collate)
 
 
 def _first_bad(model: nn.Module, batch: Batch, index: Tensor) -> str | None:

@@ -26,7 +26,8 @@ def test_smoke_size_runs_holds_its_claims_and_writes_a_report(name: str, tmp_pat
 @pytest.mark.parametrize("name", RECIPES)
 def test_full_size_has_claims_with_an_origin_and_a_source(name: str) -> None:
     _, recipe, _ = prepare(name, {})
-    assert recipe.source and recipe.claims and all(claim.origin for claim in recipe.claims)
+    assert recipe.source and all(claim.origin for claim in recipe.claims)
+    assert recipe.claims or name == "classify", "only one's own data come without claims"
     assert len(recipe.seeds) >= 3
 
 

@@ -165,7 +165,7 @@ write({{"step": 3, "x": torch.ones(100_000)}}, Path({str(path)!r}), keep=True)
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[3],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),  # noqa: PLW1509
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,

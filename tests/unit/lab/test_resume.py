@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 import ranvier
 from ranvier.core.checks import Refusal
 from ranvier.data.samples import Batch, Samples, Split
+from ranvier.lab import training
 from ranvier.lab.classify import Classify
 from ranvier.lab.loading import Order, in_order
 from ranvier.lab.lock import alone
@@ -56,9 +56,14 @@ def begun(network: Callable[[], nn.Module]) -> nn.Module:
     return nn.Sequential(*network().children(), Noise())
 
 
-@pytest.mark.parametrize("every", [0.0, 1000.0])
+@pytest.mark.parametrize(("every", "ahead"), [(0.0, False), (1000.0, False), (0.0, True)])
 def test_stopped_anywhere_and_resumed_gives_the_same_rows_and_weights(
-    every: float, network: Callable[[], nn.Module], split: Split, session: Session
+    every: float,
+    ahead: bool,
+    network: Callable[[], nn.Module],
+    split: Split,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = 0
     stops: list[int] = []
@@ -81,12 +86,14 @@ def test_stopped_anywhere_and_resumed_gives_the_same_rows_and_weights(
     model = begun(network)
     whole = sitting(model, session.folder / "whole", again=False)
     assert len(whole) == 4 and calls == 24
+    if ahead:  # as on a device of its own, where the next batch is made meanwhile: the same batches, some made twice
+        monkeypatch.setattr(training, "_has_its_own_processor", lambda device: True)
     # 6 batches an epoch: the first, in the middle, the last of an epoch, the first of the next, one in the last epoch
     calls, stops, rows, other = 0, [1, 4, 12, 13, 20], [], begun(network)
     for sat in range(len(stops) + 1):
         other = begun(network)
         rows = sitting(other, session.folder / "parts", again=sat > 0)
-    assert calls == 24 and rows == whole
+    assert (calls == 24 or ahead) and rows == whole
     assert torch.equal(weights(other), weights(model))
     kept = ranvier.load(session.folder / "parts" / "weights" / "model-0.safetensors")
     assert all(torch.equal(kept[k], v) for k, v in model.state_dict().items())
@@ -112,7 +119,7 @@ def test_processes_share_the_order() -> None:
         made = Order(10, 2, 0, 0)
         made.share(3, process)
         parts.append(list(made))
-    assert [len(p) for p in parts] == [4, 4, 4] and set(sum(parts, [])) == set(range(10))
+    assert [len(p) for p in parts] == [4, 4, 4] and {i for p in parts for i in p} == set(range(10))
 
 
 def test_a_damaged_checkpoint_resumes_from_the_one_before(
@@ -122,9 +129,10 @@ def test_a_damaged_checkpoint_resumes_from_the_one_before(
         if row["epoch"] == 3:
             session.stop.set()
 
-    model = begun(network)
-    whole = train(begun(network), split, replace(session, folder=session.folder / "a"), epochs=4, batch=32, optimiser=adam) if (session.folder / "a").mkdir() is None else []  # fmt: skip
-    train(model, split, replace(session, every=0.0, on_epoch=stop), epochs=4, batch=32, optimiser=adam)
+    (session.folder / "whole").mkdir()
+    apart = replace(session, folder=session.folder / "whole")
+    whole = train(begun(network), split, apart, epochs=4, batch=32, optimiser=adam)
+    train(begun(network), split, replace(session, every=0.0, on_epoch=stop), epochs=4, batch=32, optimiser=adam)
     kept = session.folder / "checkpoints" / "model-0.safetensors"
     kept.write_bytes(kept.read_bytes()[:-9])
     session.stop.clear()
@@ -134,6 +142,17 @@ def test_a_damaged_checkpoint_resumes_from_the_one_before(
     with pytest.raises(Refusal, match="Delete it to train this network from its start"):
         kept.with_name("model-0.before.safetensors").write_bytes(b"")
         train(begun(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
+
+
+def test_other_data_are_refused(network: Callable[[], nn.Module], split: Split, session: Session) -> None:
+    def stop(name: str, row: Any) -> None:
+        session.stop.set()
+
+    train(network(), split, replace(session, on_epoch=stop), epochs=2, batch=32, optimiser=adam)
+    session.stop.clear()
+    fewer = split._replace(train=split.train.take(np.arange(80)))
+    with pytest.raises(Refusal, match=r"expected the 90 training samples .* got 80"):
+        train(network(), fewer, replace(session, resume=True), epochs=2, batch=32, optimiser=adam)
 
 
 def test_what_is_finished_is_not_trained_again(
@@ -243,20 +262,25 @@ def child(folder):
 def wait(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
+def over(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
 def saved():
     return [(p, p.stat().st_mtime_ns) for p in (root / "killed").rglob("checkpoints/*.safetensors") if p.exists()]
 
-begun = time.monotonic()
 assert wait(child(root / "whole")) == 0
-whole = time.monotonic() - begun
+(facts,) = (root / "whole").glob("digits/*/run.json")
+training = json.loads(facts.read_text())["seconds"]["training"]
 ends = []
 for number in signals:
-    before = saved() if (root / "killed").exists() else []
+    before = saved()
     pid = child(root / "killed")
     # after at least one checkpoint of its own, wherever it is then
-    while (not (root / "killed").exists() or saved() == before) and os.waitpid(pid, os.WNOHANG) == (0, 0):
+    while saved() == before and not over(pid):
         time.sleep(0.002)
-    time.sleep(rng.random() * 0.15 * whole)
+    time.sleep(rng.random() * 0.2 * training)
+    if over(pid):
+        break  # the machine was so busy that it got through
     os.kill(pid, number)
     ends.append(wait(pid))
 ends.append(wait(child(root / "killed")))
@@ -282,7 +306,7 @@ def test_killed_at_random_moments_ends_as_if_nothing_had_been(
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout.splitlines()[-1])
     wanted = [130 if s in (signal.SIGINT, signal.SIGTERM) else -s for s in signals]
-    assert ends == [*wanted, 0], (ends, done.stderr)
+    assert 1 < len(ends) <= len(signals) + 1 and ends == [*wanted[: len(ends) - 1], 0], (ends, done.stderr)
     (one,), (other,) = ([*(tmp_path / k / "digits").iterdir()] for k in ("whole", "killed"))
     for name in ("network-0", "cnn-of-equal-size-0"):
         a, b = ((f / "weights" / f"{name}.safetensors").read_bytes() for f in (one, other))
@@ -290,7 +314,7 @@ def test_killed_at_random_moments_ends_as_if_nothing_had_been(
     first, second = (json.loads((f / "run.json").read_text()) for f in (one, other))
     for key in ("metrics", "curves", "confusion", "claims", "layers", "examples"):
         assert first[key] == second[key]
-    assert second["status"] == "finished" and len(second["sittings"]) == len(signals) + 1
+    assert second["status"] == "finished" and len(second["sittings"]) >= len(ends)
     seconds = second["seconds"]
     assert seconds["total"] == pytest.approx(sum(s["seconds"] for s in second["sittings"]))
     assert sum(v for k, v in seconds.items() if k != "total") <= seconds["total"] + 1.0 * len(signals)
