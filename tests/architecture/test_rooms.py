@@ -95,6 +95,4 @@ def test_the_top_holds_public_names_and_nothing_else(source):
             lazy
             or isinstance(node, ast.ImportFrom)
             or ast.unparse(node).startswith(("'", '"', "__all__", "__version__"))
-        ), (
-            ast.unparse(node)
-        )
+        ), ast.unparse(node)
