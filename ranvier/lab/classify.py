@@ -1,22 +1,17 @@
 """The usual fit: a classifier trained fold by fold, judged on what it has not seen, beside others in the same folds."""
 
-import logging
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from ranvier.core.checks import Refusal
 from ranvier.data.samples import Samples, Split
-from ranvier.lab import checkpoint
 from ranvier.lab.checkpoint import seed_all
+from ranvier.lab.folds import Trained, adamw, added, scored, trained
 from ranvier.lab.recipe import Recipe, Result, Scores, Session
 
 if TYPE_CHECKING:
@@ -69,12 +64,12 @@ class Classify:
                     if name == "network":
                         result.model = model
                         result.examples = _one_of_each(split.test)
-                    trained = self._fold(model, split, session, name, fold, progress)
+                    one = self._fold(model, split, session, name, fold, progress)
                     if name == "network":
-                        result.curves += trained.rows
-                        result.waiting = _added(result.waiting, trained.times)
-                    done.append(trained)
-                    if trained.scores is None:
+                        result.curves += one.rows
+                        result.waiting = added(result.waiting, one.times)
+                    done.append(one)
+                    if one.scores is None:
                         result.interrupted = True
                         break
                 key = "training" if name == "network" else f"{name}: training"
@@ -88,7 +83,7 @@ class Classify:
                 if session.stop.is_set():
                     result.interrupted = True
                     break
-                done.append(_scored(baseline, split, session, name, fold))
+                done.append(scored(partial(baseline, split, session.seed), session, name, fold))
             self._measure(name, tests, [one.scores for one in done if one.scores is not None], result)
             result.seconds[name] = sum(one.times["seconds"] for one in done)
             if result.interrupted:
@@ -98,22 +93,16 @@ class Classify:
     def _fold(
         self, model: nn.Module, split: Split, session: Session, name: str, fold: int, progress: "Progress"
     ) -> "Trained":
-        from ranvier.core.files import load
-        from ranvier.lab.recording import Place
-        from ranvier.lab.training import predict, train
+        from ranvier.lab.training import CLASSIFICATION
 
-        place = Place(session.folder, name, fold)
-        if session.resume and (kept := _finished(place.finished)) is not None:
-            if name == "network":
-                model.load_state_dict(load(place.weights))
-            return kept
-        rows = train(
+        return trained(
             model,
             split,
             session,
+            CLASSIFICATION,
             epochs=self.epochs,
             batch=self.batch,
-            optimiser=self._optimiser,
+            optimiser=partial(adamw, self.learning_rate, self.weight_decay, self.warmup),
             loss=self._loss,
             draw=self.draw,
             repeats=self.repeats,
@@ -121,35 +110,9 @@ class Classify:
             fold=fold,
             progress=progress,
         )
-        if len(rows) < self.epochs:
-            return Trained(None, rows, place.spent())
-        started = time.perf_counter()
-        scores = predict(model, split.test)
-        times = place.spent()
-        trained = Trained(scores, rows, {**times, "seconds": times["seconds"] + time.perf_counter() - started})
-        checkpoint.write({"scores": scores, "rows": rows, "times": trained.times}, place.finished)
-        place.tidy()
-        return trained
 
     def _loss(self, scores: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(scores, y, label_smoothing=self.label_smoothing)
-
-    def _optimiser(
-        self, model: nn.Module, steps: int
-    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        # time constants, thresholds, norms and biases are not shrunk towards 0
-        shrunk = [p for p in model.parameters() if p.ndim > 1]
-        free = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": shrunk, "weight_decay": self.weight_decay}, {"params": free, "weight_decay": 0.0}]
-        made = torch.optim.AdamW(groups, lr=self.learning_rate)
-        rise = self.warmup * steps
-
-        def share(step: int) -> float:
-            if step < rise:
-                return (step + 1) / (rise + 1)
-            return 0.5 + 0.5 * math.cos(math.pi * (step - rise) / (steps - rise))
-
-        return made, torch.optim.lr_scheduler.LambdaLR(made, share)
 
     def _measure(self, name: str, tests: list[Samples], scores: list[Scores], result: Result) -> None:
         prefix = "" if name == "network" else f"{name}: "
@@ -169,43 +132,6 @@ class Classify:
             counts = np.zeros((len(result.classes),) * 2, dtype=np.int64)
             np.add.at(counts, (truth, answer), 1)
             result.confusion = counts.tolist()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What one network said of a fold's test samples (None when it was stopped), its curve and the seconds it took."""
-
-    scores: Scores | None
-    rows: list[dict[str, float]]
-    times: dict[str, float]
-
-
-def _finished(path: Path) -> Trained | None:
-    """What an earlier sitting of this run kept there; None when there is nothing or it is damaged, and then it is made again."""
-    if not path.exists():
-        return None
-    try:
-        return Trained(**checkpoint.read(path))
-    except Refusal as error:
-        logging.getLogger("ranvier").warning("%s It is made again.", error)
-        return None
-
-
-def _scored(baseline: Callable[[Split, int], Scores], split: Split, session: Session, name: str, fold: int) -> Trained:
-    from ranvier.lab.recording import Place
-
-    path = Place(session.folder, name, fold).finished
-    if session.resume and (kept := _finished(path)) is not None:
-        return kept
-    started = time.perf_counter()
-    scores = baseline(split, session.seed)
-    trained = Trained(scores, [], {"seconds": time.perf_counter() - started})
-    checkpoint.write({"scores": scores, "rows": [], "times": trained.times}, path)
-    return trained
-
-
-def _added(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
-    return {k: a.get(k, 0.0) + b.get(k, 0.0) for k in ("busy", "waiting")}
 
 
 def said(scores: Scores) -> np.ndarray:

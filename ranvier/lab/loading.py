@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from ranvier.data.samples import Batch, Samples
+from ranvier.data.samples import Batch
 
 
 def key(seed: int, fold: int) -> int:
@@ -92,11 +92,12 @@ def in_order(order: Order) -> DataLoader[Any]:
     )
 
 
-def as_they_are(samples: Samples, batch: int) -> DataLoader[Any]:
+def as_they_are(samples: Any, batch: int) -> DataLoader[Any]:
     """All samples in batches, one after the other."""
 
     def collate(items: list[tuple[Tensor]]) -> Batch:
-        return samples.batch(_joined(items).numpy())
+        batch: Batch = samples.batch(_joined(items).numpy())
+        return batch
 
     return DataLoader(TensorDataset(torch.arange(len(samples))), batch, collate_fn=collate, generator=_own())
 

@@ -97,7 +97,8 @@ class Recipe:
     """
 
     model: Callable[[], nn.Module]
-    data: Callable[[int], Split]
+    data: Callable[[int], Any]
+    """A Split of samples for Classify, two recordings for Decode."""
     fit: Callable[["Recipe", Session], Result]
     claims: tuple[Claim, ...]
     source: str

@@ -197,7 +197,7 @@ class Record(lightning.Callback):
         sums = self.sums
         if trainer.world_size > 1:
             sums = trainer.strategy.reduce(torch.tensor(sums, device=module.device), reduce_op="sum").tolist()
-        averages = {"train loss": sums[0] / sums[2], "train accuracy": sums[1] / sums[2]}
+        averages = {"train loss": sums[0] / sums[2], f"train {module.task.score}": sums[1] / sums[2]}
         self.sums, self.batches = [0.0, 0.0, 0.0], 0
         # Lightning's own still has the last epoch's averages
         values = averages | {k: float(v) for k, v in trainer.callback_metrics.items()} | averages
@@ -209,7 +209,8 @@ class Record(lightning.Callback):
                 file.write(json.dumps(row) + "\n")
             self._keep(module)
         if self.progress is not None and trainer.is_global_zero:
-            text = f"loss {values['train loss']:.3f}  accuracy {values['train accuracy']:.3f}  test {values['test accuracy']:.3f}"
+            score = module.task.score
+            text = f"loss {values['train loss']:.3f}  {score} {values[f'train {score}']:.3f}  test {values[f'test {score}']:.3f}"
             self.progress.update(self.task, result=text)
         if self.session.on_epoch is not None and trainer.is_global_zero:
             self.session.on_epoch(self.place.name, row)

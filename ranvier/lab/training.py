@@ -3,9 +3,10 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import numpy as np
@@ -17,15 +18,35 @@ from torch.utils.data import DataLoader
 
 from ranvier.core.checks import NonFinite, Refusal
 from ranvier.core.running import run
-from ranvier.data.samples import Batch, Samples, Split
+from ranvier.data.samples import Batch
 from ranvier.lab import loggers
 from ranvier.lab.loading import Ahead, Order, as_they_are, in_order, key
 from ranvier.lab.recipe import Session
 from ranvier.lab.recording import Files, Place, Record
 
-Draw = Callable[[Samples, np.ndarray, torch.Generator], Batch]
+Draw = Callable[[Any, np.ndarray, torch.Generator], Batch]
 """How samples become a training batch: which ones, and what random numbers they may be varied by."""
 Optimiser = Callable[[nn.Module, int], tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]]
+
+
+class Data(Protocol):
+    """What is trained on or judged by: samples by number, as batches."""
+
+    def __len__(self) -> int: ...
+    def batch(self, index: np.ndarray | None = None) -> Batch: ...
+    def batches(self, size: int) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network's output is compared with, and how."""
+
+    score: str
+    """what `goodness` is called in the rows of the curves"""
+    forward: Callable[[nn.Module, Batch], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """on test data"""
+    goodness: Callable[[Tensor, Tensor], Tensor]
 
 
 def forward(model: nn.Module, batch: Batch) -> Tensor:
@@ -42,15 +63,23 @@ def forward(model: nn.Module, batch: Batch) -> Tensor:
     return scores
 
 
+def accuracy(scores: Tensor, y: Tensor) -> Tensor:
+    """The share of samples whose largest score is their class; mixed samples count as that of their largest share."""
+    return (scores.argmax(1) == (y if y.ndim == 1 else y.argmax(1))).float().mean()
+
+
+CLASSIFICATION = Task("accuracy", forward, cross_entropy, accuracy)
+
+
 @torch.no_grad()
-def predict(model: nn.Module, samples: Samples, batch: int = 256) -> Tensor:
-    """Scores [samples, classes] of the model in eval mode, on the device where it is."""
+def predict(model: nn.Module, samples: Data, batch: int = 256, task: Task = CLASSIFICATION) -> Tensor:
+    """The model's output for all samples in eval mode, on the device where it is: scores [samples, classes]."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     model.eval()
     try:
         return torch.cat(
-            [forward(model, Batch(*(t.to(device) for t in b))).float().cpu() for b in samples.batches(batch)]
+            [task.forward(model, Batch(*(t.to(device) for t in b))).float().cpu() for b in samples.batches(batch)]
         )
     finally:
         model.train(training)
@@ -58,13 +87,14 @@ def predict(model: nn.Module, samples: Samples, batch: int = 256) -> Tensor:
 
 def train(
     model: nn.Module,
-    split: Split,
+    split: tuple[Data, Data],
     session: Session,
     *,
     epochs: int,
     batch: int,
     optimiser: Optimiser,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    task: Task = CLASSIFICATION,
     draw: Draw | None = None,
     repeats: int = 1,
     name: str = "model",
@@ -84,8 +114,9 @@ def train(
     resumed = place.begin(session.resume)
     several = session.devices not in ("auto", 1, "1")
     record = Record(place, session, progress, resumed)
-    order = Order(len(split.train) * repeats, batch, session.seed, fold)
-    module = _Module(model, split.train, session, optimiser, loss, draw, epochs, fold, order, record)
+    learnt, judged = split
+    order = Order(len(learnt) * repeats, batch, session.seed, fold)
+    module = _Module(model, learnt, session, optimiser, loss, task, draw, epochs, fold, order, record)
     with _quiet():
         trainer = lightning.Trainer(
             max_epochs=epochs,
@@ -106,7 +137,7 @@ def train(
         try:
             trainer.fit(
                 module,
-                val_dataloaders=as_they_are(split.test, 4 * batch),
+                val_dataloaders=as_they_are(judged, 4 * batch),
                 ckpt_path=str(place.checkpoint) if resumed else None,
             )
         except Exception:  # Stopped, or whatever a process of several makes of it
@@ -119,10 +150,11 @@ class _Module(lightning.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        samples: Samples,
+        samples: Data,
         session: Session,
         optimiser: Optimiser,
         loss: Callable[[Tensor, Tensor], Tensor],
+        task: Task,
         draw: Draw | None,
         epochs: int,
         fold: int,
@@ -131,7 +163,7 @@ class _Module(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.samples, self.session = model, samples, session
-        self.optimiser, self.loss, self.draw = optimiser, loss, draw
+        self.optimiser, self.loss, self.task, self.draw = optimiser, loss, task, draw
         self.epochs, self.fold = epochs, fold
         self.order, self.record = order, record
         self.ahead = Ahead(self._batch)
@@ -155,11 +187,10 @@ class _Module(lightning.LightningModule):
         samples = Batch(*self.trainer.precision_plugin.convert_input(tuple(t.to(self.device) for t in batch)))
         self.latest = samples, index % len(self.samples)
         self.record.waited(perf_counter() - begun)
-        scores = forward(self.model, samples)
-        loss = self.loss(scores, samples.y)
-        truth = samples.y if samples.y.ndim == 1 else samples.y.argmax(1)  # mixed samples have shares of classes
-        hits = (scores.argmax(1) == truth).float().mean()
-        value, share = torch.stack([loss.detach().float(), hits]).tolist()  # one wait for the device
+        output = self.task.forward(self.model, samples)
+        loss = self.loss(output, samples.y)
+        found = [loss.detach().float(), self.task.goodness(output.detach(), samples.y)]
+        value, share = torch.stack(found).tolist()  # one wait for the device
         if not math.isfinite(value):
             raise self._not_finite("the loss")
         self.record.add(value, share, len(samples.y))
@@ -178,9 +209,11 @@ class _Module(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, step: int) -> None:
         samples = Batch(*batch)
-        scores = forward(self.model, samples)
-        hits = (scores.argmax(1) == samples.y).float().mean()
-        values = {"test loss": cross_entropy(scores, samples.y), "test accuracy": hits}
+        output = self.task.forward(self.model, samples)
+        values = {
+            "test loss": self.task.loss(output, samples.y),
+            f"test {self.task.score}": self.task.goodness(output, samples.y),
+        }
         self.log_dict(values, batch_size=len(samples.y), sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -191,7 +224,7 @@ class _Module(lightning.LightningModule):
                 raise self._not_finite(f"the gradient of {name!r}")
 
     def _not_finite(self, where: str) -> NonFinite:
-        where = _first_bad(self.model, *self.latest) or where
+        where = _first_bad(self.model, self.task, *self.latest) or where
         return NonFinite(
             f"{where}: expected finite numbers, got NaN or Inf in epoch {self.current_epoch + 1}. "
             "Lower the learning rate, or look at that sample. The last good weights are kept."
@@ -214,7 +247,7 @@ def bar(session: Session) -> Progress:
     return Progress(*columns, disable=not session.progress)
 
 
-def _first_bad(model: nn.Module, batch: Batch, index: Tensor) -> str | None:
+def _first_bad(model: nn.Module, task: Task, batch: Batch, index: Tensor) -> str | None:
     """The first layer whose output is not finite, and the first sample that it is so for; None when all are finite."""
     found: list[tuple[str, int]] = []
     size = len(batch.y)
@@ -231,7 +264,7 @@ def _first_bad(model: nn.Module, batch: Batch, index: Tensor) -> str | None:
     hooks = [m.register_forward_hook(lambda _m, _i, out, name=name: look(name, out)) for name, m in leaves]
     try:
         with torch.no_grad():
-            forward(model, batch)
+            task.forward(model, batch)
     finally:
         for hook in hooks:
             hook.remove()
