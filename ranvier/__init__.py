@@ -40,7 +40,7 @@ from ranvier.nn.surrogates import Arctan, FastSigmoid, Gaussian, Rectangle, Sigm
 from ranvier.nn.synapses.conv import Conv1d, Conv2d
 from ranvier.nn.synapses.delay_line import DelayLine
 from ranvier.nn.synapses.linear import Linear
-from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d, TimePool
+from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d, TimePool, TimeRepeat
 from ranvier.nn.synapses.recurrent import Recurrent
 from ranvier.nn.synapses.scale import Scale
 from ranvier.nn.units.astrocyte import AMSU
@@ -118,6 +118,7 @@ __all__ = [
     "Surrogate",
     "TernaryLIF",
     "TimePool",
+    "TimeRepeat",
     "Triangle",
     "TwoCompartmentLIF",
     "UltradiscretisedLIF",

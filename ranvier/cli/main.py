@@ -212,7 +212,8 @@ def verify(
 
     given = _given(changes, None, smoke)
     # a recipe for one's own data has no claims to check
-    names = [n for n in discover("ranvier.recipes") if prepare(n, {})[1].claims] if every else recipes or []
+    size = {"smoke": "true"} if smoke else {}
+    names = [n for n in discover("ranvier.recipes") if prepare(n, size)[1].claims] if every else recipes or []
     if not names:
         raise Refusal("verify", expected="recipes or --all", got="neither", do=nearest("", discover("ranvier.recipes")))
     if save and smoke:

@@ -24,18 +24,12 @@ def random_windows(
     """
     count = len(index)
     drawn = torch.exp(warp * torch.randn(count, generator=generator)).clamp(0.6, 1.6)
-    room = torch.tensor([len(samples.x[i]) - 1 for i in index])
+    room = torch.from_numpy(samples.joined[2][np.asarray(index)] - 1)
     speed = drawn.minimum(room / length)
     start = torch.rand(count, generator=generator) * (room - speed * length).clamp_min(0)
-    place = (start + speed * torch.arange(length)[:, None]).double().numpy()
-    low = place.astype(np.int64)
-    x = np.empty((length, count, *samples.x[0].shape[1:]), dtype=np.float32)
-    for b, i in enumerate(index):
-        share = (place[:, b] - low[:, b]).reshape(-1, *[1] * (x.ndim - 2)).astype(np.float32)
-        below, above = samples.x[i][low[:, b]], samples.x[i][np.minimum(low[:, b] + 1, len(samples.x[i]) - 1)]
-        x[:, b] = below + share * (above - below)
+    x = _between(samples, np.asarray(index), (start + speed * torch.arange(length)[:, None]).double())
     y = torch.as_tensor(samples.y[np.asarray(index)], dtype=torch.int64)
-    return Batch(torch.from_numpy(x), y, torch.full((count,), length)), speed
+    return Batch(x, y, torch.full((count,), length)), speed
 
 
 def rotation(spread: Sequence[float], count: int, generator: Generator) -> Tensor:
@@ -65,3 +59,77 @@ def mixup(x: Tensor, y: Tensor, classes: int, most: float, generator: Generator)
     targets = one_hot(y, classes).float()
     x = torch.lerp(x, x.roll(1, 1), share.reshape(1, -1, *[1] * (x.ndim - 2)))
     return x, torch.lerp(targets, targets.roll(1, 0), share[:, None])
+
+
+def stretched(
+    samples: Samples, index: Sequence[int] | np.ndarray, generator: Generator, warp: float = 0.15, cut: float = 0.1
+) -> Batch:
+    """Whole sequences at another speed, with up to the share `cut` missing at either end: a batch of unequal lengths.
+
+    Each length is multiplied by exp(warp n), n standard normal; values between steps are interpolated.
+
+    >>> a = Samples(x=[np.arange(20.0)[:, None]], y=np.array([0]), classes=("a",))
+    >>> batch = stretched(a, [0, 0], torch.Generator().manual_seed(0))
+    >>> batch.lengths.tolist(), batch.x[0, :, 0]
+    ([25, 19], tensor([0.5841, 1.2047]))
+    """
+    numbers = np.asarray(index)
+    last = torch.from_numpy(samples.joined[2][numbers] - 1).double()
+    pace = torch.exp(warp * torch.randn(len(numbers), generator=generator)).double()
+    lengths = ((last + 1) * pace).round().clamp_min(2).long()
+    early, late = (cut * torch.rand(2, len(numbers), generator=generator).double()).unbind(0)
+    steps = torch.arange(int(lengths.max()))[:, None]
+    place = early * last + steps * ((1 - early - late) * last / (lengths - 1))
+    x = _between(samples, numbers, torch.minimum(place, last))
+    x[steps >= lengths] = 0
+    return Batch(x, torch.as_tensor(samples.y[numbers], dtype=torch.int64), lengths)
+
+
+def _between(samples: Samples, index: np.ndarray, place: Tensor) -> Tensor:
+    """The values [T, B, ...] of sequences at places [T, B] between their steps, by interpolation."""
+    flat, starts, lengths = samples.joined
+    low = place.long().numpy()
+    share = (place.numpy() - low).astype(np.float32).reshape(*low.shape, *[1] * (flat.ndim - 1))
+    below = flat[starts[index] + low].astype(np.float32)
+    above = flat[starts[index] + np.minimum(low + 1, lengths[index] - 1)].astype(np.float32)
+    return torch.from_numpy(below + share * (above - below))
+
+
+def bent(x: Tensor, spread: float, generator: Generator) -> Tensor:
+    """The bands of x [T, B, bands] moved along the frequency axis, for each sample by another factor exp(spread n).
+
+    A longer vocal tract shifts all resonances by a factor; on bands spaced in mel that is close to this stretch.
+    Source: N. Jaitly and G. Hinton, ICML workshop 2013 (vocal tract length perturbation).
+
+    >>> bent(torch.arange(4.0).reshape(1, 1, 4), 0.1, torch.Generator().manual_seed(0))
+    tensor([[[0.0000, 1.1666, 2.3332, 3.0000]]])
+    """
+    bands = x.shape[2]
+    factor = torch.exp(spread * torch.randn(x.shape[1], 1, generator=generator))
+    place = (torch.arange(bands) * factor).clamp(0, bands - 1)
+    low = place.floor().long()
+    share = place - low
+    below, above = (x.gather(2, at.expand(len(x), -1, -1)) for at in (low, (low + 1).clamp_max(bands - 1)))
+    return below + share * (above - below)
+
+
+def hidden(x: Tensor, lengths: Tensor, value: Tensor, bands: int, steps: int, generator: Generator) -> Tensor:
+    """x [T, B, F] with up to `bands` neighbouring bands and up to `steps` neighbouring steps of each sample set to `value`.
+
+    Source: Park et al., Interspeech 2019 (SpecAugment), one mask of each kind.
+
+    >>> x = hidden(torch.ones(5, 1, 4), torch.tensor([5]), torch.zeros(4), 2, 2, torch.Generator().manual_seed(1))
+    >>> x[:, 0].sum(0), x[:, 0].sum(1)
+    (tensor([5., 0., 5., 5.]), tensor([3., 3., 3., 3., 3.]))
+    """
+
+    def covered(size: int, most: int, room: Tensor) -> Tensor:
+        width = torch.randint(0, most + 1, (x.shape[1],), generator=generator)
+        start = (torch.rand(x.shape[1], generator=generator) * (room - width + 1).clamp_min(1)).long()
+        place = torch.arange(size)[:, None]
+        return (place >= start) & (place < start + width)
+
+    masked = (
+        covered(x.shape[2], bands, torch.full_like(lengths, x.shape[2])).T | covered(len(x), steps, lengths)[..., None]
+    )
+    return torch.where(masked, value, x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,12 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @cached_property
+    def joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All sequences one after the other [sum of T_i, ...features], where each begins, and the lengths: made once."""
+        lengths = np.array([len(x) for x in self.x], dtype=np.int64)
+        return np.concatenate([np.asarray(x) for x in self.x]), np.cumsum(lengths) - lengths, lengths
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Samples":
         """The samples at `index` (numbers in any order, or one bool for each sample)."""

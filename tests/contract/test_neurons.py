@@ -171,9 +171,7 @@ def test_a_learnt_value_out_of_bounds_counts_as_the_bound_and_can_only_come_back
 def test_a_parameter_that_fits_no_feature_is_refused_with_what_fits(cls, shape):
     name = next(iter(cls.declared))
     layer = cls(**{name: torch.full(shape, cls.declared[name].default)})
-    with pytest.raises(
-        Refusal, match=rf"{cls.__name__}\.{name}: expected .*\(2, 3\).*; got \({shape[0]},.*Give one"
-    ):
+    with pytest.raises(Refusal, match=rf"{cls.__name__}\.{name}: expected .*\(2, 3\).*; got \({shape[0]},.*Give one"):
         layer(torch.zeros(4, 2, 3))
 
 

@@ -103,3 +103,29 @@ class TimePool(nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.size)
+
+
+class TimeRepeat(nn.Module):
+    """Each step held for `size` steps: neurons get more steps for the same signal, and their rates a finer grain.
+
+    y[size t + k] = x[t] for k = 0 ... size - 1.
+
+    Input: [T, B, ...]. Output: [size T, B, ...]. Raises: Refusal for a size below 1.
+
+    >>> import torch
+    >>> TimeRepeat(2)(torch.arange(2.0).reshape(2, 1, 1)).flatten()
+    tensor([0., 0., 1., 1.])
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise Refusal("TimeRepeat", expected="1 step or more", got=str(size), do="Give how long a step is held.")
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        retime(lambda lengths: lengths * self.size)
+        return x.repeat_interleave(self.size, 0)
+
+    def extra_repr(self) -> str:
+        return str(self.size)
