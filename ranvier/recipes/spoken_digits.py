@@ -29,7 +29,6 @@ def spoken_digits(
     hides bands and moments, and mixes recordings. Beside it: the same network with ReLU in place of the neurons, and
     logistic regression on each band's mean and spread.
     """
-    networks = {"CNN of equal size": lambda: _network(width, nn.ReLU)}
     fit = Classify(
         epochs=2 if smoke else epochs,
         batch=batch,
@@ -39,7 +38,7 @@ def spoken_digits(
         warmup=0.15,
         draw=_draw,
         repeats=8 if smoke else 1,
-        networks={} if smoke else networks,
+        networks={} if smoke else {"CNN of equal size": partial(_network, width, nn.ReLU)},
         baselines={"logistic regression": logistic_regression},
     )
 
@@ -82,8 +81,7 @@ def _neuron() -> nn.Module:
 
 def _network(width: int, neuron: type[nn.Module] | None = None) -> nn.Module:
     standard = Standardise((BANDS,)).learn(_mel("train", smoke=True).x)
-    make = neuron or _neuron
-    layers: list[nn.Module] = [standard, ranvier.DelayLine(DELAYS), nn.Unflatten(2, (len(DELAYS), BANDS))]
+    make, layers = neuron or _neuron, [standard, ranvier.DelayLine(DELAYS), nn.Unflatten(2, (len(DELAYS), BANDS))]
     for inputs, channels, stride in ((len(DELAYS), 32, 2), (32, 48, 2)):
         conv = ranvier.Conv1d(inputs, channels, 5, stride=stride, padding=2, bias=False)
         layers += [conv, ranvier.Fold(nn.BatchNorm1d(channels)), make()]
