@@ -19,8 +19,8 @@ def decompressed(frame: bytes) -> bytes:
 
     Source: Y. Collet, LZ4 frame format 1.6 and LZ4 block format.
 
-    >>> decompressed(bytes.fromhex("04224d186040 82 06000000 14 61 0100 1062 00000000"))
-    b'aaaaaaaaab'
+    >>> decompressed(bytes.fromhex("04224d186040 82 0b000000 1f 61 0100 00 50 6262626262 00000000"))
+    b'aaaaaaaaaaaaaaaaaaaabbbbb'
     """
     if _fast is not None:
         try:

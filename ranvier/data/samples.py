@@ -124,7 +124,9 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             got=f"shapes {sorted(shapes)}",
             do="Bring them to one shape.",
         )
-    return torch.nn.utils.rnn.pad_sequence(list(sequences)), torch.tensor([len(s) for s in sequences])
+    lengths = [len(s) for s in sequences]
+    x = torch.stack(list(sequences), 1) if len(set(lengths)) == 1 else torch.nn.utils.rnn.pad_sequence(list(sequences))
+    return x, torch.tensor(lengths)
 
 
 def unpad(x: Tensor, lengths: Tensor) -> list[Tensor]:

@@ -143,6 +143,7 @@ def said(scores: Scores) -> np.ndarray:
 def vote(test: Samples, scores: Scores) -> np.ndarray:
     """For each group, whether the majority of its samples is right; ties go to the larger summed log-probability.
 
+    >>> import torch
     >>> two = Samples(x=[np.zeros((1, 1))] * 3, y=np.array([1, 1, 1]), classes=("a", "b"), group=np.array([7, 7, 7]))
     >>> vote(two, torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))
     array([ True])

@@ -30,14 +30,14 @@ def spoken_digits(
     logistic regression on each band's mean and spread.
     """
     fit = Classify(
-        epochs=2 if smoke else epochs,
+        epochs=3 if smoke else epochs,
         batch=batch,
         learning_rate=lr,
         weight_decay=0.05,
         label_smoothing=0.1,
         warmup=0.15,
         draw=_draw,
-        repeats=8 if smoke else 1,
+        repeats=50 if smoke else 1,
         networks={} if smoke else {"CNN of equal size": partial(_network, width, nn.ReLU)},
         baselines={"logistic regression": logistic_regression},
     )

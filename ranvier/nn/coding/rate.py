@@ -22,7 +22,7 @@ class RateEncoder(Stateful):
 
     >>> import torch
     >>> RateEncoder(1000, seed=0)(torch.tensor([[[0.0, 0.25, 1.0]]])).mean((0, 1))
-    tensor([0.0000, 0.2460, 1.0000])
+    tensor([0.0000, 0.2560, 1.0000])
     """
 
     def __init__(self, steps: int, seed: int | None = None) -> None:

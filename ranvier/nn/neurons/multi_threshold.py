@@ -42,13 +42,10 @@ class MultiThreshold(Neuron):
 
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         v = v + x
-        side = torch.where(v < 0, -1.0, 1.0)
-        size = side * v
         z = torch.zeros_like(v)
         for i in range(self.levels):
             level = self.threshold * 0.5**i
             # who passes a level has passed all smaller ones: a level adds what it has over the next
             rise = level if i == self.levels - 1 else 0.5 * level
-            z = z + rise * self.spike(size - 0.75 * level)
-        z = side * z
+            z = z + rise * (self.spike(v - 0.75 * level) - self.spike(-v - 0.75 * level))
         return z, v - (z.detach() if self.detach_reset else z)

@@ -40,7 +40,7 @@ def test_a_sweep_prints_the_best_trials_and_what_they_are_judged_on(tmp_path: Pa
     ("words", "message"),
     [
         (["sweep", "digits", "--over", "rate=1..2"], "setting of this recipe"),
-        (["sweep", "digit", "--over", "lr=1..2"], "Did you mean 'digits'?"),
+        (["sweep", "digit", "--over", "lr=1..2"], "Did you mean 'digits'"),
         (["sweep", "digits"], "--over"),
         (["run", "digits", "--logger", "tensorbord"], "Did you mean 'tensorboard'?"),
         (["run", "digits", "--threads", "many"], "expected a number or auto"),
