@@ -37,7 +37,7 @@ def spoken_digits(
         label_smoothing=0.1,
         warmup=0.15,
         draw=_draw,
-        repeats=50 if smoke else 1,
+        repeats=30 if smoke else 1,
         networks={} if smoke else {"CNN of equal size": partial(_network, width, nn.ReLU)},
         baselines={"logistic regression": logistic_regression},
     )
