@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar, Literal
@@ -238,6 +238,14 @@ class Neuron(Stateful):
     def _name_equation(self) -> None:
         """Find the name of what this neuron computes, apart from its parameters' values, among all that compute the same."""
         options = {k: v for k, v in vars(self).items() if not k.startswith("_")}
+        for name, value in options.items():
+            if not isinstance(value, Hashable):  # equal neurons share their kernels
+                raise Refusal(
+                    f"{type(self).__name__}.{name}",
+                    expected="an option that can be compared and never changes, as a number, a string or a tuple",
+                    got=type(value).__name__,
+                    do="Write a tuple for a list; a tensor belongs in a Parameter; begin the name with _ if step does not use it.",
+                )
 
         def make() -> Equation:
             alike = object.__new__(type(self))  # without the parameters, so that they can be freed

@@ -219,3 +219,20 @@ def test_the_number_of_states_that_step_returns_is_the_number_declared(backend):
 
     with ranvier.backend(backend), pytest.raises(ValueError):
         ranvier.run(Forgetful(), torch.zeros(2, 1, 1), record=("w",))
+
+
+def test_an_option_that_may_change_is_refused_by_name():
+    class Weighted(ranvier.Neuron):
+        v = ranvier.State()
+
+        def __init__(self, *, weights=(1.0,), **options):
+            super().__init__(**options)
+            self.weights = weights
+
+        def step(self, x, v):
+            v = v + self.weights[0] * x
+            return v, v
+
+    assert Weighted(weights=(2.0,))(torch.ones(1, 1, 1)).item() == 2.0
+    with pytest.raises(Refusal, match=r"Weighted\.weights: expected an option .* got list\. Write a tuple"):
+        Weighted(weights=[2.0])
