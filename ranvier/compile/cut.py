@@ -7,14 +7,17 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ranvier.compile.symbol import BOOLEAN, Symbol, topological
 
-_DRAWS = ("uniform", "normal")
+DRAWS = frozenset({"uniform", "normal"})
+FUNCTIONS = DRAWS | {"exp", "log", "tanh", "sigmoid", "sin", "cos", "atan", "erf"}
 
 
-def fewest(gradients: Sequence[Symbol], incoming: Collection[str]) -> tuple[Symbol, ...]:
+def fewest(
+    gradients: Sequence[Symbol], incoming: Collection[str], costly: Collection[str] = DRAWS
+) -> tuple[Symbol, ...]:
     """The smallest set of forward values that all gradients can be computed from, beside the `incoming` gradients.
 
-    A minimum vertex cut between what a step starts from (input, states, random draws) and what its gradients use; among equals
-    the one nearest to the gradients, which leaves least to compute. Truth values are not kept: they would need a type of
+    A minimum vertex cut between what a step starts from (input, states, and operations that are too `costly` to be done
+    once more) and what its gradients use; among equals the one nearest to the gradients, which leaves least to compute. Truth values are not kept: they would need a type of
     their own.
 
     >>> from ranvier.compile.symbol import Graph
@@ -32,10 +35,10 @@ def fewest(gradients: Sequence[Symbol], incoming: Collection[str]) -> tuple[Symb
     used = {a.number for s in symbols if s.number in late for a in s.args} | {s.number for s in gradients}
     after: dict[int, list[int]] = {n: [] for n in early}
     for s in early.values():
-        for a in s.args if s.op not in _DRAWS else ():
+        for a in s.args if s.op not in costly else ():
             if a.number in early:
                 after[a.number].append(s.number)
-    starts = [n for n, s in early.items() if s.op == "input" or s.op in _DRAWS]
+    starts = [n for n, s in early.items() if s.op == "input" or s.op in costly]
     ends = used & early.keys()
     flow = _Flow(after, starts, ends, {n for n, s in early.items() if s.op in BOOLEAN})
     return tuple(early[n] for n in early if n in flow.cut())

@@ -51,7 +51,7 @@ class _Kernel:
         for name in scratch:
             self.arrays[name] = self.block_array(1)
         if backward:
-            for i in range(len(program.kept)):
+            for i in range(len(program.kept_in_cache)):
                 self.arrays[f"kept:{i}"] = self.block_array(self.steps)
         self.place = b.alloca(I64), b.alloca(I64)  # where in a parameter the present neuron reads
         self.scalars = self._scalars()
@@ -98,7 +98,7 @@ class _Kernel:
 
         self.each_vector(begin_gradients)
         with self.segments(reverse=True) as (segment, begin, end):
-            if p.kept:
+            if p.kept_in_cache:
                 self._again(segment, begin, end)
             with self.loop(I64(0), b.sub(end, begin)) as back:
                 t = b.sub(b.sub(end, I64(1)), back)
@@ -111,7 +111,10 @@ class _Kernel:
                     for k in p.states:
                         g = self.get(f"gs:{k}", j)
                         given[f"gs:{k}"] = b.fadd(g, self.load(f"grecord:{k}", t, j, mask)) if k in v.record else g
-                    kept = {s.number: self.get(f"kept:{i}", self.in_segment(t, begin, j)) for i, s in enumerate(p.kept)}
+                    kept = {
+                        s.number: self.get(f"kept:{i}", self.in_segment(t, begin, j))
+                        for i, s in enumerate(p.kept_in_cache)
+                    }
                     env = self.environment(j, given, kept)
                     wanted = [*([p.grad_x] if v.grad_x else []), *p.grad_states, *p.grad_fixed.values()]
                     values = self.evaluate(wanted, env)
@@ -141,8 +144,8 @@ class _Kernel:
             def step(j: ir.Value, mask: ir.Value | None) -> None:
                 self.fetch("x", b.add(t, I64(1)), j)
                 env = self.environment(j, {"x": self.load("x", t, j, mask), "t": self.math.steps(t)})
-                values = self.evaluate([*p.kept, *p.after], env)
-                for i in range(len(p.kept)):
+                values = self.evaluate([*p.kept_in_cache, *p.after], env)
+                for i in range(len(p.kept_in_cache)):
                     self.put(f"kept:{i}", self.in_segment(t, begin, j), values.pop(0))
                 for k, value in zip(p.states, values, strict=True):
                     self.put(f"s:{k}", j, value)

@@ -1,9 +1,9 @@
 """A step as four lists of assignments: before the time loop, forward, backward, and after the backward loop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ranvier.compile.cut import fewest
+from ranvier.compile.cut import DRAWS, FUNCTIONS, fewest
 from ranvier.compile.gradient import gradients
 from ranvier.compile.symbol import RANDOM, Graph, Symbol, SymbolDraws, inputs, topological
 
@@ -29,7 +29,9 @@ class Program:
     grad_fixed: Mapping[int, Symbol]
     """By index in `fixed`: its gradient in one step, summed over the loop into gh:INDEX."""
     kept: tuple[Symbol, ...]
-    """What backward computes of each step on its way forward and uses on its way back, beside x."""
+    """What backward computes of each step on its way forward and uses on its way back, beside x: as few as can be."""
+    kept_in_cache: tuple[Symbol, ...]
+    """The same where room is cheap and functions are dear: on a CPU none of them is computed once more on the way back."""
     grad_parameters: tuple[Symbol, ...]
     """The gradients of `learnt`, from gh:INDEX, after the loop."""
 
@@ -85,6 +87,10 @@ def program(
         if summed
         else [graph.constant(0.0)] * len(learnt)
     )
+
+    def kept(costly: Collection[str]) -> tuple[Symbol, ...]:
+        return tuple(k for k in fewest([grad_x, *grad_states, *summed.values()], incoming, costly) if k is not x)
+
     return Program(
         tuple(states),
         (*parameters, *(RANDOM if draws.stream else ())),
@@ -95,6 +101,7 @@ def program(
         grad_x,
         tuple(grad_states),
         summed,
-        tuple(k for k in fewest([grad_x, *grad_states, *summed.values()], incoming) if k is not x),
+        kept(DRAWS),
+        kept(FUNCTIONS),
         tuple(grad_parameters),
     )
