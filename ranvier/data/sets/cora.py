@@ -1,12 +1,10 @@
 from typing import ClassVar
 
-from ranvier.data.graph import Graph
 from ranvier.data.origin import File
-from ranvier.data.planetoid import planetoid
-from ranvier.data.sets.dataset import Dataset
+from ranvier.data.sets._citations import Citations
 
 
-class Cora(Dataset[Graph]):
+class Cora(Citations):
     """Papers on machine learning that cite each other: 2,708 in seven fields, by 5,278 citations and 1,433 words.
 
     Splits: "all", since a graph is one thing: `masks` say which nodes are for "train" (140, 20 of each class), "valid"
@@ -20,12 +18,6 @@ class Cora(Dataset[Graph]):
     (('all',), 7)
     """
 
-    licence: ClassVar[str] = "MIT (kimiyoung/planetoid): it may be redistributed with the notice"
-    citation: ClassVar[str] = (
-        "P. Sen, G. Namata, M. Bilgic, L. Getoor, B. Gallagher, T. Eliassi-Rad. Collective classification in network "
-        "data. AI Magazine 29(3), 2008. Z. Yang, W. Cohen, R. Salakhutdinov. Revisiting semi-supervised learning with "
-        "graph embeddings. ICML 2016."
-    )
     files: ClassVar[tuple[File, ...]] = (
         File(
             "graphs/cora/cora.npz",
@@ -34,7 +26,6 @@ class Cora(Dataset[Graph]):
             note="Made from the pickles ind.cora.* of https://github.com/kimiyoung/planetoid, commit af6abf468a.",
         ),
     )
-    splits: ClassVar[tuple[str, ...]] = ("all",)
     classes: ClassVar[tuple[str, ...]] = (
         "theory",
         "reinforcement learning",
@@ -44,11 +35,3 @@ class Cora(Dataset[Graph]):
         "case based",
         "rule learning",
     )
-
-    def read(self, split: str) -> Graph:
-        """The whole graph."""
-        return planetoid(self.files[0].find(), self.classes)
-
-    def smoke(self, split: str) -> Graph:
-        """The nodes that the first hundred edges join."""
-        return self.load(split).around(100)
