@@ -14,7 +14,7 @@ from ranvier.data.events import Sensor, frames, time_order
 from ranvier.data.lazy import Mapped
 from ranvier.data.origin import File
 from ranvier.data.samples import Samples
-from ranvier.data.sets.dataset import Dataset, Labelled
+from ranvier.data.sets.dataset import Labelled
 
 
 class Listing(NamedTuple):
@@ -30,6 +30,7 @@ class Recorded(Labelled):
     """Recordings of events with a class each: a subclass lists those of a split and says how one is opened."""
 
     sensor: ClassVar[Sensor]
+    whole_numbers: ClassVar[bool] = True
 
     def __init__(self, **binning: int) -> None:
         for name, value in binning.items():
@@ -45,10 +46,6 @@ class Recorded(Labelled):
     @abstractmethod
     def open(self, item: Any) -> np.ndarray:
         """The events of one recording."""
-
-    def load(self, split: str) -> Samples:
-        """All recordings of a split: frames [T, ...], float32, in the same order every time, made as they are asked for."""
-        return Dataset.load(self, split)  # counts are finite; looking at them would read and bin every recording
 
     def read(self, split: str) -> Samples:
         """What `load` returns, for a split known to exist."""

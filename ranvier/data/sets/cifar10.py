@@ -10,13 +10,13 @@ from ranvier.data.cache import Tensors, cached
 from ranvier.data.lazy import Mapped, unit
 from ranvier.data.origin import File
 from ranvier.data.samples import Samples
-from ranvier.data.sets._integers import Integers
+from ranvier.data.sets.dataset import Labelled
 
 _MEMBERS = {"train": [f"data_batch_{k}.bin" for k in range(1, 6)], "test": ["test_batch.bin"]}
 _JPEG = "A copy compressed as JPEG that nobody publishes; the official archive has the true images."
 
 
-class CIFAR10(Integers):
+class CIFAR10(Labelled):
     """Small colour photographs of ten kinds of things: 60,000 images of 32x32 pixels.
 
     Splits: "train" (50,000 images) and "test" (10,000), the official ones, and "train-jpeg", "test-jpeg": the same images
@@ -61,6 +61,7 @@ class CIFAR10(Integers):
             note=_JPEG,
         ),
     )
+    whole_numbers: ClassVar[bool] = True
     classes: ClassVar[tuple[str, ...]] = (
         "airplane",
         "automobile",

@@ -50,10 +50,13 @@ class Labelled(Dataset[Samples]):
     """Sequences [T_i, ...features] with a class each."""
 
     classes: ClassVar[tuple[str, ...]]
+    whole_numbers: ClassVar[bool] = False
+    """Kept as integers or counts, of which none is NaN: `load` then does not make every sample to look for one."""
 
     def load(self, split: str) -> Samples:
         """All samples of a split: sequences [T_i, ...features], float32, in the same order every time."""
-        return super().load(split).require_finite()
+        samples = super().load(split)
+        return samples if self.whole_numbers else samples.require_finite()
 
     def smoke(self, split: str) -> Samples:
         """The first two samples of each class."""

@@ -3,7 +3,7 @@ from typing import ClassVar
 from ranvier.data.idx_format import image_samples
 from ranvier.data.origin import File, any_of
 from ranvier.data.samples import Samples
-from ranvier.data.sets._integers import Integers
+from ranvier.data.sets.dataset import Labelled
 
 _HOSTS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
@@ -20,7 +20,7 @@ def _rebuilt(name: str, size: int, checksum: str) -> File:
     return File(f"fashion_mnist/{name}", checksum, bytes=size, note=note)
 
 
-class FashionMNIST(Integers):
+class FashionMNIST(Labelled):
     """Pictures of clothes: 70,000 grey images of 28x28 pixels in ten kinds.
 
     Splits: "train" (60,000 images, 6,000 of a class) and "test" (10,000, 1,000 of a class), the official ones. `group`
@@ -61,6 +61,7 @@ class FashionMNIST(Integers):
             "t10k-images-idx3-ubyte.gz", 4_422_102, "f738191433882d04a121ad8bfd66f372463076adcdbc4989d862bdb7baf56799"
         ),
     )
+    whole_numbers: ClassVar[bool] = True
     classes: ClassVar[tuple[str, ...]] = (
         "T-shirt/top",
         "Trouser",

@@ -3,7 +3,7 @@ from typing import ClassVar
 from ranvier.data.idx_format import image_samples
 from ranvier.data.origin import File, any_of
 from ranvier.data.samples import Samples
-from ranvier.data.sets._integers import Integers
+from ranvier.data.sets.dataset import Labelled
 
 _HOSTS = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
 
@@ -12,7 +12,7 @@ def _official(name: str, size: int, checksum: str) -> File:
     return File(f"mnist/{name}", checksum, urls=tuple(f"{host}/{name}" for host in _HOSTS), bytes=size)
 
 
-class MNIST(Integers):
+class MNIST(Labelled):
     """Handwritten digits: 70,000 images of 28x28 pixels.
 
     Splits: "train" (60,000 images) and "test" (10,000), the official ones, whose writers differ. `group` is the
@@ -55,6 +55,7 @@ class MNIST(Integers):
             note="The same images compressed anew; the official file serves as well.",
         ),
     )
+    whole_numbers: ClassVar[bool] = True
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 

@@ -7,13 +7,13 @@ import numpy as np
 from ranvier.data.lazy import Mapped
 from ranvier.data.origin import File
 from ranvier.data.samples import Samples
-from ranvier.data.sets._integers import Integers
+from ranvier.data.sets.dataset import Labelled
 
 _SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 _PARTS = ("train", "test")
 
 
-class SpokenDigits(Integers):
+class SpokenDigits(Labelled):
     """Spoken digits: 3,000 recordings of ten English words by six people, the Free Spoken Digit Dataset.
 
     Splits: "train" (2,700 recordings) and "test" (300), the official ones: of the 50 times that each person says each
@@ -43,6 +43,7 @@ class SpokenDigits(Integers):
             "one by one and without checksums, so it can't be downloaded here.",
         ),
     )
+    whole_numbers: ClassVar[bool] = True
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     splits: ClassVar[tuple[str, ...]] = (
         *_PARTS,
