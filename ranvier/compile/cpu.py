@@ -35,12 +35,13 @@ def launcher(program: Program, variant: Variant, backward: bool) -> Launcher:
 
     def launch(arguments: Sequence[Tensor | int], steps: int, neurons: int) -> None:
         table = np.array([a if isinstance(a, int) else a.data_ptr() for a in arguments], dtype=np.int64)
-        _share(kernel, table.ctypes.data, -(-neurons // BLOCK), steps * neurons)
+        share(kernel, table.ctypes.data, -(-neurons // BLOCK), steps * neurons)
 
     return launch
 
 
-def _share(kernel: Kernel, table: int, blocks: int, work: int) -> None:
+def share(kernel: Kernel, table: int, blocks: int, work: int) -> None:
+    """Call kernel(table, low, high) until all blocks are done, on as many threads as torch uses where `work` is worth it."""
     threads = min(torch.get_num_threads(), blocks)
     if threads == 1 or work < SMALL:
         kernel(table, 0, blocks)
