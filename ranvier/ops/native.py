@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 from torch import Tensor
 
 from ranvier.compile.cpu import share
@@ -72,40 +72,40 @@ def _double(typing, bits):
     return types.float64(bits), generate
 
 
-@numba.njit(cache=True)
+@register_jitable
 def integer(table, slot):
     """Argument `slot`, a whole number."""
     return table[slot * _SLOT]
 
 
-@numba.njit(cache=True)
+@register_jitable
 def real(table, slot):
     """Argument `slot`, a number."""
     return _double(table[slot * _SLOT])
 
 
-@numba.njit(cache=True)
+@register_jitable
 def vector(table, slot, dtype):
     """Argument `slot`, a tensor of one axis."""
     at = slot * _SLOT
     return numba.carray(_pointer(table[at]), (table[at + 1],), dtype)
 
 
-@numba.njit(cache=True)
+@register_jitable
 def matrix(table, slot, dtype):
     """Argument `slot`, a tensor of two axes."""
     at = slot * _SLOT
     return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2]), dtype)
 
 
-@numba.njit(cache=True)
+@register_jitable
 def cube(table, slot, dtype):
     """Argument `slot`, a tensor of three axes."""
     at = slot * _SLOT
     return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2], table[at + 3]), dtype)
 
 
-@numba.njit(cache=True)
+@register_jitable
 def four(table, slot, dtype):
     """Argument `slot`, a tensor of four axes."""
     at = slot * _SLOT
