@@ -185,3 +185,10 @@ def test_training_takes_no_more_memory_with_time():
     saved = io.BytesIO()
     torch.save(y, saved)
     assert saved.tell() > y.numel() * 4
+
+
+def test_batches_of_ever_other_lengths_share_their_blocks():
+    for steps in range(1000, 1400):
+        buffers.empty((steps, 1024), torch.float32)
+    assert len(buffers._kept) <= 6 and sum(len(blocks) for blocks in buffers._kept.values()) <= 6
+    assert all(4096 * 1000 <= size <= 1.125 * 4096 * 1400 for size in buffers._kept)
