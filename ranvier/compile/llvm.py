@@ -53,7 +53,7 @@ class _Kernel:
         if backward:
             for i in range(len(program.kept_in_cache)):
                 self.arrays[f"kept:{i}"] = self.block_array(self.steps)
-        self.place = b.alloca(I64), b.alloca(I64)  # where in a parameter the present neuron reads
+        self.place = b.alloca(I64), b.alloca(I64), b.alloca(I64)  # where in a parameter the present neuron reads
         self.scalars = self._scalars()
         with self.loop(low, high) as block:
             self.first = b.mul(block, I64(BLOCK))
@@ -197,24 +197,9 @@ class _Kernel:
 
     def _fixed(self) -> None:
         """Parameters of this block's neurons, and what follows from them."""
-        b = self.b
         for k in self.program.parameters:
-            if k not in self.variant.columns:
-                continue
-            inner, count = self.arg[f"inner:{k}"], self.arg[f"count:{k}"]
-            row, within = self.place
-            b.store(b.urem(b.udiv(self.first, inner), count), row)
-            b.store(b.urem(self.first, inner), within)
-            with self.loop(I64(0), self.size) as c:
-                value = b.load(
-                    b.gep(self.arg[f"p:{k}"], [b.load(row, typ=I64)], source_etype=self.number), typ=self.number
-                )
-                b.store(value, b.gep(self.arrays[f"p:{k}"], [c], source_etype=self.number))
-                moved = b.add(b.load(within, typ=I64), I64(1))
-                wraps = b.icmp_unsigned("==", moved, inner)
-                b.store(b.select(wraps, I64(0), moved), within)
-                after = b.add(b.load(row, typ=I64), b.zext(wraps, I64))
-                b.store(b.select(b.icmp_unsigned("==", after, count), I64(0), after), row)
+            if k in self.variant.columns:
+                self.columns(f"p:{k}")
         own = [(i, f) for i, f in enumerate(self.program.fixed) if self.by_column(f)]
         if own:
 
@@ -227,6 +212,48 @@ class _Kernel:
                     self.put(f"fixed:{i}", j, value)
 
             self.each_vector(work_out)
+
+    def columns(self, name: str) -> None:
+        """Spread a parameter over this block's neurons: runs of `inner` share a value, and those of 1 lie as they are used."""
+        b, size = self.b, self.size
+        inner, count = (self.arg[name.replace("p:", f"{what}:")] for what in ("inner", "count"))
+        row, within, done = self.place
+        b.store(b.urem(b.udiv(self.first, inner), count), row)
+        b.store(b.urem(self.first, inner), within)
+        b.store(I64(0), done)
+        single = b.icmp_unsigned("==", inner, I64(1))
+        with self.while_less(done, size) as c:
+            at = b.load(row, typ=I64)
+            source = b.gep(self.arg[name], [at], source_etype=self.number)
+            room = b.select(single, b.sub(count, at), b.sub(inner, b.load(within, typ=I64)))
+            run = b.select(b.icmp_unsigned("<", room, b.sub(size, c)), room, b.sub(size, c))
+            with b.if_else(single) as (then, otherwise):
+                with then:
+                    target = b.gep(self.arrays[name], [c], source_etype=self.number)
+                    self.math.copied(target, source, b.mul(run, I64(bytes_of(self.number))))
+                with otherwise:
+                    value = self.math.splat(b.load(source, typ=self.number))
+                    # whole vectors: what is written past the run's end is the next run's, or lies past the block's end
+                    with self.loop(I64(0), run, LANES) as i:
+                        self.put(name, b.add(c, i), value)
+            b.store(I64(0), within)
+            after = b.add(at, b.select(single, run, I64(1)))
+            b.store(b.select(b.icmp_unsigned("==", after, count), I64(0), after), row)
+            b.store(b.add(c, run), done)
+
+    @contextmanager
+    def while_less(self, place: ir.Value, stop: ir.Value) -> Iterator[ir.Value]:
+        """Again and again while the number at `place`, which the body moves on, is less than `stop`."""
+        b = self.b
+        head, body, done = (b.append_basic_block(k) for k in ("head", "body", "done"))
+        b.branch(head)
+        b.position_at_end(head)
+        value = b.load(place, typ=I64)
+        b.cbranch(b.icmp_unsigned("<", value, stop), body, done)
+        b.position_at_end(body)
+        yield value
+        b.branch(head)
+        b.position_at_end(done)
 
     def environment(
         self, j: ir.Value, given: Mapping[str, ir.Value], kept: Mapping[int, ir.Value] = MappingProxyType({})
@@ -296,7 +323,7 @@ class _Kernel:
             body(whole, b.icmp_unsigned("<", lanes, splat(b, left, LANES)))
 
     def block_array(self, rows: int) -> ir.Value:
-        array = self.b.alloca(self.vector, rows * BLOCK // LANES)
+        array = self.b.alloca(self.vector, rows * BLOCK // LANES + 1)
         array.type = PTR  # read and written as vectors and as single numbers
         return array
 

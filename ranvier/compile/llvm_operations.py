@@ -61,6 +61,11 @@ class Math:
         read, near, data = I32(0), I32(3), I32(1)
         self._declared("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32], [address, read, near, data])
 
+    def copied(self, target: ir.Value, source: ir.Value, size: ir.Value) -> None:
+        """Copy `size` bytes."""
+        kinds = [PTR, PTR, I64, ir.IntType(1)]
+        self._declared("llvm.memcpy.p0.p0.i64", ir.VoidType(), kinds, [target, source, size, kinds[3](0)])
+
     def _declared(self, name: str, result: ir.Type, kinds: list[ir.Type], args: list[ir.Value]) -> ir.Value:
         if name not in self.module.globals:
             ir.Function(self.module, ir.FunctionType(result, kinds), name=name)

@@ -170,6 +170,42 @@ def by_rows(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or (len(x) and x[0].is_contiguous()) else x.contiguous()
 
 
+def step_order(x: Tensor) -> tuple[int, ...] | None:
+    """The axes of a step x[t] as they lie in memory, the outermost first; None where that is their own order, or there are gaps.
+
+    A neuron does not see its neighbours, so channels last are as good as channels first, and stay what they are.
+    """
+    if x.ndim < 3 or x.is_contiguous() or not x.numel():
+        return None
+    sizes, strides = x.shape[1:], x.stride()[1:]
+    order = tuple(sorted(range(len(sizes)), key=lambda i: -strides[i]))
+    inner = 1
+    for i in reversed(order):
+        if sizes[i] != 1 and strides[i] != inner:
+            return None
+        inner *= sizes[i]
+    moved = [i for i in order if sizes[i] != 1]
+    return None if moved == sorted(moved) else order
+
+
+def reordered(
+    order: tuple[int, ...], x: Tensor, values: Sequence[Tensor], initial: Sequence[Tensor] | None
+) -> tuple[Tensor, list[Tensor], list[Tensor] | None]:
+    """Views of the input, the parameters and the initial states with the axes of a step in another order."""
+    own = [
+        v if v.numel() == 1 else v.reshape((1,) * (len(order) - v.ndim) + tuple(v.shape)).permute(order) for v in values
+    ]
+    states = None if initial is None else [s.permute(order) if s.ndim == len(order) else s for s in initial]
+    return x.permute(0, *(1 + i for i in order)), own, states
+
+
+def restored(order: tuple[int, ...], outputs: Sequence[Tensor], records: int) -> list[Tensor]:
+    """Output, final states and `records` records with the axes in their own order again."""
+    back = [order.index(i) for i in range(len(order))]
+    timed, first = [0, *(1 + i for i in back)], len(outputs) - records
+    return [o.permute(timed if k == 0 or k >= first else back) for k, o in enumerate(outputs)]
+
+
 def _device(x: Tensor) -> tuple[Callable[[Program, Variant, bool], Launcher], Callable[..., Tensor]]:
     if x.device.type == "cpu" and not _interpreting():
         from ranvier.compile import cpu

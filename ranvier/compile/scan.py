@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ranvier.compile import operator
-from ranvier.compile.plan import Plan, prepared
+from ranvier.compile.plan import Plan, prepared, reordered, restored, step_order
 from ranvier.core.checks import Refusal, nearest
 
 Backend = Literal["fused", "reference"]
@@ -90,10 +90,15 @@ def scan(
     grad = torch.is_grad_enabled()
     learnt = tuple([v.requires_grad for v in values]) if grad else ()
     needed = grad and (x.requires_grad or any(learnt) or any(s.requires_grad for s in initial or ()))
+    order = step_order(x) if draws is None else None
+    if order is not None:
+        x, values, initial = reordered(order, x, values, initial)
     if torch.compiler.is_compiling():
         outputs = operator.scan(equation, x, values, initial, record, draws, learnt, needed)
     else:
         plan, x, given = prepared(equation, x, values, initial, record, draws, learnt)
         outputs = _Scan.apply(plan, x, *given) if needed else plan.forward(x, given, keep=False)[0]  # type: ignore[no-untyped-call]
+    if order is not None:
+        outputs = restored(order, outputs, len(record))
     states = len(outputs) - 1 - len(record)
     return outputs[0], list(outputs[1 : 1 + states]), list(outputs[1 + states :])

@@ -384,7 +384,7 @@ def equal_to_reference(layer, tolerance=1e-5, x=None, state=None, part="", **siz
     same = (results[0][0]["y"] == results[1][0]["y"]).all(0)
     assert same.double().mean() > 0.95
     torch.manual_seed(1)
-    weights = {k: torch.randn_like(v) * same for k, v in results[0][0].items() if k.startswith(part)}
+    weights = {k: torch.randn(v.shape).to(v) * same for k, v in results[0][0].items() if k.startswith(part)}
     compared = []
     for found, wanted in results:
         chosen = {k: v for k, v in found.items() if k in weights}
