@@ -36,16 +36,33 @@ from ranvier.nn.neurons.stochastic_lif import StochasticLIF
 from ranvier.nn.neurons.ternary_lif import TernaryLIF
 from ranvier.nn.neurons.two_compartment_lif import TwoCompartmentLIF
 from ranvier.nn.neurons.ultradiscretised_lif import UltradiscretisedLIF
+from ranvier.nn.norms.batch_norm import BatchNorm
+from ranvier.nn.norms.fold_norms import fold_norms
+from ranvier.nn.norms.membrane_batch_norm import MembraneBatchNorm
+from ranvier.nn.norms.norm import Norm
+from ranvier.nn.norms.normalised import Normalised
+from ranvier.nn.norms.polarised import Polarised
+from ranvier.nn.norms.temporal_batch_norm import TemporalBatchNorm
+from ranvier.nn.norms.threshold_batch_norm import ThresholdBatchNorm
 from ranvier.nn.surrogates import Arctan, FastSigmoid, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, spike
 from ranvier.nn.synapses.conv import Conv1d, Conv2d
 from ranvier.nn.synapses.delay_line import DelayLine
+from ranvier.nn.synapses.delayed_conv import DelayedConv1d, DelayedConv2d, DelayedConv3d, cone
+from ranvier.nn.synapses.delayed_linear import DelayedLinear
+from ranvier.nn.synapses.delays import SigmaSchedule, delay_groups
+from ranvier.nn.synapses.lateral import ei_init, keep_dale
+from ranvier.nn.synapses.lateral_conv import EIConv2d
+from ranvier.nn.synapses.lateral_linear import EILinear
 from ranvier.nn.synapses.linear import Linear
 from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d, TimePool, TimeRepeat
 from ranvier.nn.synapses.recurrent import Recurrent
 from ranvier.nn.synapses.scale import Scale
+from ranvier.nn.synapses.short_term_plasticity import ShortTermPlasticity
 from ranvier.nn.units.astrocyte import AMSU
 from ranvier.nn.units.elm import ELM
+from ranvier.nn.units.legendre_memory import LegendreMemory
 from ranvier.nn.units.parallel_spiking import PSN, MaskedPSN, SlidingPSN
+from ranvier.nn.units.spiking_legendre_memory import SpikingLegendreMemory
 
 __version__ = "0.1.0"
 
@@ -69,14 +86,21 @@ __all__ = [
     "AdaptiveLIF",
     "Arctan",
     "AvgPool2d",
+    "BatchNorm",
     "ComplementaryLIF",
     "Conv1d",
     "Conv2d",
     "CuBaLIF",
     "DelayLine",
+    "DelayedConv1d",
+    "DelayedConv2d",
+    "DelayedConv3d",
+    "DelayedLinear",
     "DeltaDecoder",
     "DeltaEncoder",
     "Direct",
+    "EIConv2d",
+    "EILinear",
     "ExponentialIF",
     "FastSigmoid",
     "FirstSpikeDecoder",
@@ -89,15 +113,20 @@ __all__ = [
     "LastDecoder",
     "LatencyEncoder",
     "LeakyIntegrator",
+    "LegendreMemory",
     "Linear",
     "MaskedPSN",
     "MaxDecoder",
     "MaxPool2d",
+    "MembraneBatchNorm",
     "MultiThreshold",
     "Neuron",
     "NonFinite",
+    "Norm",
+    "Normalised",
     "Parameter",
     "ParametricLIF",
+    "Polarised",
     "ProbabilisticMeta",
     "QuadraticIF",
     "RateDecoder",
@@ -108,15 +137,20 @@ __all__ = [
     "Refusal",
     "ResonateAndFire",
     "Scale",
+    "ShortTermPlasticity",
     "SigmaDelta",
+    "SigmaSchedule",
     "Sigmoid",
     "SlidingPSN",
+    "SpikingLegendreMemory",
     "State",
     "Stateful",
     "StochasticLIF",
     "SumPool2d",
     "Surrogate",
+    "TemporalBatchNorm",
     "TernaryLIF",
+    "ThresholdBatchNorm",
     "TimePool",
     "TimeRepeat",
     "Triangle",
@@ -124,6 +158,11 @@ __all__ = [
     "UltradiscretisedLIF",
     "backend",
     "checkpoint",
+    "cone",
+    "delay_groups",
+    "ei_init",
+    "fold_norms",
+    "keep_dale",
     "load",
     "run",
     "save",

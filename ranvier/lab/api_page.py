@@ -13,6 +13,7 @@ GROUPS = {
     "Neurons": "ranvier.nn.neurons",
     "Surrogates": "ranvier.nn.surrogates",
     "Synapses": "ranvier.nn.synapses ranvier.nn.fold",
+    "Norms": "ranvier.nn.norms",
     "Coding": "ranvier.nn.coding",
     "Units that mix neurons or time": "ranvier.nn.units",
     "Writing neurons and modules": "ranvier.nn.neurons.neuron ranvier.core.declarations ranvier.core.state",
