@@ -17,7 +17,7 @@ from ranvier.lab.recipe import Recipe, Result, Scores, Session
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ranvier.lab.training import Draw
+    from ranvier.lab.training import Draw, EachEpoch, Optimiser
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Classify:
     folds: int = 1
     draw: "Draw | None" = None
     """How training samples become a batch, varied at random; as they are by default."""
+    optimiser: "Optimiser | None" = None
+    """What trains, and its schedule; by default AdamW as `learning_rate`, `weight_decay` and `warmup` say."""
+    each_epoch: "EachEpoch | None" = None
+    """Called with the network and the epoch, counted from 0, before each epoch."""
     repeats: int = 1
     """How often each training sample is drawn in an epoch."""
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
@@ -102,7 +106,8 @@ class Classify:
             CLASSIFICATION,
             epochs=self.epochs,
             batch=self.batch,
-            optimiser=partial(adamw, self.learning_rate, self.weight_decay, self.warmup),
+            optimiser=self.optimiser or partial(adamw, self.learning_rate, self.weight_decay, self.warmup),
+            each_epoch=self.each_epoch,
             loss=self._loss,
             draw=self.draw,
             repeats=self.repeats,
