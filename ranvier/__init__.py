@@ -58,11 +58,15 @@ from ranvier.nn.synapses.pool import AvgPool2d, MaxPool2d, SumPool2d, TimePool, 
 from ranvier.nn.synapses.recurrent import Recurrent
 from ranvier.nn.synapses.scale import Scale
 from ranvier.nn.synapses.short_term_plasticity import ShortTermPlasticity
+from ranvier.nn.synapses.sparse import SparseLinear
+from ranvier.nn.synapses.spike_conv import SpikeConv2d
+from ranvier.nn.synapses.spike_linear import SpikeLinear
 from ranvier.nn.units.astrocyte import AMSU
 from ranvier.nn.units.elm import ELM
 from ranvier.nn.units.legendre_memory import LegendreMemory
 from ranvier.nn.units.parallel_spiking import PSN, MaskedPSN, SlidingPSN
 from ranvier.nn.units.spiking_legendre_memory import SpikingLegendreMemory
+from ranvier.ops.spike_pack.spikes import Spikes
 
 __version__ = "0.1.0"
 
@@ -142,6 +146,10 @@ __all__ = [
     "SigmaSchedule",
     "Sigmoid",
     "SlidingPSN",
+    "SparseLinear",
+    "SpikeConv2d",
+    "SpikeLinear",
+    "Spikes",
     "SpikingLegendreMemory",
     "State",
     "Stateful",

@@ -12,7 +12,7 @@ GROUPS = {
     "Running": "ranvier.core.running ranvier.core.files ranvier.compile.scan",
     "Neurons": "ranvier.nn.neurons",
     "Surrogates": "ranvier.nn.surrogates",
-    "Synapses": "ranvier.nn.synapses ranvier.nn.fold",
+    "Synapses": "ranvier.nn.synapses ranvier.nn.fold ranvier.ops.spike_pack",
     "Norms": "ranvier.nn.norms",
     "Coding": "ranvier.nn.coding",
     "Units that mix neurons or time": "ranvier.nn.units",

@@ -11,6 +11,9 @@ from torch.nn import functional
 import ranvier
 from ranvier.core.checks import Refusal
 from ranvier.core.discovery import discover
+from ranvier.nn.synapses.sparse import SparseLinear
+from ranvier.nn.synapses.spike_conv import SpikeConv2d
+from ranvier.nn.synapses.spike_linear import SpikeLinear
 
 NEURONS = {name: found.load() for name, found in discover("ranvier.nn.neurons", base="neuron").items()}
 DRIVE = {"izhikevich": 20.0, "resonate-and-fire": 40.0, "adaptive-lif": 4.0, "adex": 4.0}
@@ -28,6 +31,8 @@ PICTURES = [
     (ranvier.Conv1d(4, 6, 3, padding=2, padding_mode="circular", groups=2), nn.Conv1d.forward, (4, 7)),
     (ranvier.Conv2d(4, 6, (3, 2), bias=False), nn.Conv2d.forward, (4, 7, 6)),
     (ranvier.Conv2d(4, 4, 3, padding="same", dilation=2, groups=4), nn.Conv2d.forward, (4, 7, 6)),
+    (SpikeLinear(4, 6), nn.Linear.forward, (4,)),
+    (SpikeConv2d(4, 6, 3, padding=1, groups=2), nn.Conv2d.forward, (4, 7, 6)),
     (ranvier.AvgPool2d(2), lambda _, x: functional.avg_pool2d(x, 2), (4, 7, 6)),
     (ranvier.SumPool2d(3, stride=1), lambda _, x: functional.avg_pool2d(x, 3, 1) * 9, (4, 7, 6)),
     (ranvier.MaxPool2d(2, stride=1), lambda _, x: functional.max_pool2d(x, 2, 1), (4, 7, 6)),
@@ -216,6 +221,7 @@ def test_recurrent_refuses_what_its_neuron_refuses():
     [
         *(ranvier.Linear, ranvier.Conv1d, ranvier.Conv2d, ranvier.AvgPool2d, ranvier.SumPool2d, ranvier.MaxPool2d),
         *(ranvier.DelayLine, ranvier.Recurrent, ranvier.Fold),
+        *(SpikeLinear, SpikeConv2d, SparseLinear),
     ],
 )
 def test_the_docstring_has_every_part(cls):
