@@ -11,6 +11,7 @@ from ranvier.data.samples import Samples
 from ranvier.data.sets.dataset import Labelled
 
 _SIDE, _STEPS, _BLIND, _THRESHOLD = 32, 40, 8, 0.1
+_TEXTURE, _TRIES = (0.04, 0.25), 200
 _DIRECTIONS, _SPEEDS = 8, (0.25, 0.5)
 _MOVIES = {"train": 1600, "test": 320}
 _PHOTOGRAPHS = {
@@ -22,8 +23,8 @@ _PHOTOGRAPHS = {
 class MovingImages(Labelled):
     """Natural images that move, as an event camera sees them: 1,920 movies of eight directions at two speeds.
 
-    A window of 32x32 pixels glides over one of two photographs that come with scikit-learn, at 0.25 or 0.5 pixels a
-    step. A pixel has an event where the logarithm of its intensity has changed by 0.1 since its last one, ON or OFF;
+    A window of 32x32 pixels glides over textured parts of two photographs that come with scikit-learn, at 0.25 or 0.5
+    pixels a step. A pixel has an event where the logarithm of its intensity has changed by 0.1 since its last one, ON or OFF;
     what is left of the change is kept. The first 8 steps, in which the pixels find their level, are left out.
     Splits: "train" (1,600 movies, over the left 70 % of the photographs) and "test" (320, over the rest).
     Output: x[i] is [32, 2, 32, 32], ON and OFF events as 0 and 1; a movie is made when it is asked for.
@@ -75,15 +76,19 @@ def _intensity(path: Path) -> np.ndarray:
 def _movie(paths: tuple[Path, ...], number: int) -> np.ndarray:
     generator = np.random.default_rng(number)
     motion = number % (_DIRECTIONS * len(_SPEEDS))
-    image = _intensity(paths[generator.integers(len(paths))])
-    edge = round(0.7 * image.shape[1])
-    image = image[:, :edge] if number < _MOVIES["train"] else image[:, edge:]
     angle = 2 * np.pi * (motion // len(_SPEEDS)) / _DIRECTIONS
     velocity = _SPEEDS[motion % len(_SPEEDS)] * np.array([-np.sin(angle), np.cos(angle)])  # down counts up
     # the window moves against the image
     path = -velocity * np.arange(_STEPS)[:, None]
-    room = np.array(image.shape) - _SIDE - 1 - np.ptp(path, axis=0)
-    place = path - path.min(0) + generator.uniform(0, room)
+    for _ in range(_TRIES):
+        image = _intensity(paths[generator.integers(len(paths))])
+        edge = round(0.7 * image.shape[1])
+        image = image[:, :edge] if number < _MOVIES["train"] else image[:, edge:]
+        room = np.array(image.shape) - _SIDE - 1 - np.ptp(path, axis=0)
+        place = path - path.min(0) + generator.uniform(0, room)
+        texture = np.abs(np.diff(_between(image, *place[0]), axis=1)).mean()
+        if _TEXTURE[0] < texture < _TEXTURE[1]:
+            break  # neither a blank sky, of which no motion is seen, nor leaves that all pixels see all the time
     level, events = None, np.zeros((_STEPS, 2, _SIDE, _SIDE), dtype=np.float32)
     for t, at in enumerate(place):
         seen = _between(image, *at)
