@@ -11,7 +11,7 @@ import typer
 
 from ranvier import __version__
 from ranvier.cli import bench, data, predict, sweep
-from ranvier.cli.options import LatestByDefault, use_threads
+from ranvier.cli.options import LatestByDefault, threads_of, use_threads
 from ranvier.core.checks import MissingPackage, NonFinite, Refusal, nearest
 from ranvier.core.discovery import discover
 
@@ -53,10 +53,11 @@ Smoke = Annotated[bool, typer.Option("--smoke", help="A size that finishes in se
 Accelerator = Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps ...")]
 Devices = Annotated[str, typer.Option(help="How many devices, or auto.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed, 64-true ...")]
-# auto is no default: trying takes 1 to 3 s, and one thread has won for every recipe where both were tried
 Threads = Annotated[
     str,
-    typer.Option(help="CPU threads; small networks run fastest on one. auto tries one and all, in a second or two."),
+    typer.Option(
+        help="CPU threads. auto measures once for each recipe and machine whether one or all are faster; one with --smoke."
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder under which every run gets a folder of its own.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
@@ -135,7 +136,7 @@ def run(
     precision: Annotated[
         str | None, typer.Option(help="32-true, bf16-mixed, 16-mixed, 64-true ...; 32-true by default.")
     ] = None,
-    threads: Threads = "1",
+    threads: Threads = "auto",
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     show_settings: Annotated[bool, typer.Option("--settings", help="Print the recipe's settings and stop.")] = False,
@@ -152,10 +153,10 @@ def run(
     from ranvier.lab.loggers import chosen
     from ranvier.lab.recipe import Session
     from ranvier.lab.resume import finished, locate
-    from ranvier.lab.resume import resume as go_on
     from ranvier.lab.run import prepare, run_recipe
+    from ranvier.lab.run import resume as go_on
 
-    given = _given(changes, epochs, smoke)
+    given, count = _given(changes, epochs, smoke), threads_of(threads)
     if recordings is not None:
         given["data"] = str(recordings.absolute())  # a run goes on from anywhere
     every = prepare(recipe, given)[2]
@@ -168,7 +169,6 @@ def run(
         typer.echo(f"This run is finished, nothing is left to do: {folder / 'report.html'}")
         return
     loggers = None if folder is not None and logger is None else chosen(logger, bool(every.get("smoke")))
-    use_threads(threads, recipe, given)
     session = Session(
         *(Path(), seed or 0, accelerator, _count(devices), precision or "32-true"),
         progress=not quiet,
@@ -176,9 +176,11 @@ def run(
         loggers=loggers or (),
     )
     if folder is None:
+        use_threads(count, recipe, given, session)
         done = run_recipe(recipe, given, session, runs, _command())
     else:
-        done = go_on(folder, given, session, {"seed": seed, "precision": precision}, _command(), loggers)
+        fixed = {"seed": seed, "precision": precision, "threads": count}
+        done = go_on(folder, given, session, fixed, _command(), loggers)
     print_run(done)
     if done.result.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -194,23 +196,29 @@ def verify(
         bool, typer.Option("--save", help="Write evidence/RECIPE.json and bring the README's scoreboard up to date.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evidence for programs.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last verify: what it has done of its seeds is kept.")
+    ] = False,
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
     precision: Precision = "32-true",
-    threads: Threads = "1",
+    threads: Threads = "auto",
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
     """Run recipes over their seeds and check every claim: claim, bound, measured, held or not.
+
+    A verify that was interrupted or killed goes on with --resume, which takes the seeds that are done as they are.
 
     Exit status: 0 every claim held, 1 one did not, 2 it could not run, 130 interrupted.
     """
     from ranvier.cli.table import print_verdict
     from ranvier.lab.evidence import keep, verify
     from ranvier.lab.recipe import Session
+    from ranvier.lab.resume import begin, begun, left, mixed
     from ranvier.lab.run import prepare
 
-    given = _given(changes, None, smoke)
+    given, count = _given(changes, None, smoke), threads_of(threads)
     # a recipe for one's own data has no claims to check
     size = {"smoke": "true"} if smoke else {}
     names = [n for n in discover("ranvier.recipes") if prepare(n, size)[1].claims] if every else recipes or []
@@ -223,11 +231,25 @@ def verify(
             got="--smoke",
             do="Evidence of the smoke size proves nothing; leave out one of them.",
         )
-    use_threads(threads, names[0], given)
-    session = Session(Path(), 0, accelerator, _count(devices), precision, progress=not (quiet or as_json))
+    session = Session(
+        *(Path(), 0, accelerator, _count(devices), precision), progress=not (quiet or as_json), resume=resume
+    )
+    settings = {name: prepare(name, given)[2] for name in names}
+    if resume and not any(begun(runs / name) for name in names):
+        raise Refusal("--resume", expected=f"a verify under {runs}", got="none", do="Start one without --resume.")
+    for name in names:
+        if not (resume and begun(runs / name)):
+            begin(runs / name, _command())
     verdicts = []
     for name in names:
+        before = left(runs / name, settings[name], session) if resume else {}
+        for number, folder in before.items():
+            typer.echo(f"{name}, seed {number}: goes on with {folder}", err=True)
+        use_threads(count, name, given, session)
         verdict = verify(name, given, session, runs, _command())
+        if others := mixed(before.values()):
+            verdict.facts["other versions"] = others
+            typer.secho(f"Some seeds were run with another version: {', '.join(others)}.", err=True, fg="yellow")
         verdicts.append(verdict)
         if not as_json:
             print_verdict(verdict)
@@ -239,6 +261,7 @@ def verify(
     if as_json:
         typer.echo(json.dumps([v.facts for v in verdicts], indent=1))
     if verdicts[-1].interrupted:
+        typer.echo(f"Go on with: {_command()}{'' if resume else ' --resume'}", err=True)
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if all(v.held for v in verdicts) else FAILED)
 

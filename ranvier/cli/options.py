@@ -1,11 +1,14 @@
 """How options are read that typer alone can't read."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer.core
 
 from ranvier.core.checks import Refusal
+
+if TYPE_CHECKING:
+    from ranvier.lab.recipe import Session
 
 
 class LatestByDefault(typer.core.TyperCommand):
@@ -21,19 +24,26 @@ class LatestByDefault(typer.core.TyperCommand):
         return super().parse_args(ctx, given)
 
 
-def use_threads(text: str, recipe: str, given: Mapping[str, str]) -> None:
-    """Let torch use so many threads; "auto" tries, and says what it found."""
+def threads_of(text: str) -> int | None:
+    """How many threads a user wants; None for "auto"."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise Refusal("--threads", expected="a number or auto", got=repr(text), do="Write for instance --threads 1.")
+    return int(text)
+
+
+def use_threads(count: int | None, name: str, given: Mapping[str, str], session: "Session") -> None:
+    """Let torch use so many threads; for None as many as were measured to be best, which is said."""
     import torch
 
-    if text == "auto":
+    if count is None:
         from ranvier.lab.run import prepare
-        from ranvier.lab.threads import fastest
+        from ranvier.lab.threads import choose
 
-        count, seconds = fastest(prepare(recipe, given)[1])
-        tried = ", ".join(f"{1000 * s:.1f} ms with {n} thread{'s' * (n > 1)}" for n, s in seconds.items())
-        typer.echo(f"Threads: {count} (a training step takes {tried})", err=True)
-    elif text.isdecimal() and int(text) > 0:
-        count = int(text)
-    else:
-        raise Refusal("--threads", expected="a number or auto", got=repr(text), do="Write for instance --threads 1.")
+        _, recipe, settings = prepare(name, given)
+        choice = choose(name, recipe, settings, session)
+        if choice is not None:
+            typer.echo(choice, err=True)
+        count = 1 if choice is None else choice.threads
     torch.set_num_threads(count)

@@ -1,5 +1,6 @@
 """Variations of recorded signals that leave their class as it is; each draws from a generator that the caller gives."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,27 +10,31 @@ from torch.nn.functional import one_hot
 
 from ranvier.data.samples import Batch, Samples
 
+# turning about x, y and z: a vector times this is the matrix of its cross product with another
+_AXES = torch.tensor([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0.0]])
+
 
 def random_windows(
     samples: Samples, index: Sequence[int] | np.ndarray, length: int, generator: Generator, warp: float = 0.0
 ) -> tuple[Batch, Tensor]:
     """A window of `length` steps from a random place of each sample, at exp(warp N(0, 1)) times its speed; and the speeds.
 
-    The speed is held within 0.6 to 1.6, and to what a sample is long enough for; values between samples are linear.
+    The speed is held within 0.6 to 1.6, and to what a sample is long enough for; values between steps are interpolated.
+    x lies in memory as [B, ..., length], where operations along time and over channels are quickest.
 
     >>> a = Samples(x=[np.arange(50.0)[:, None]], y=np.array([0]), classes=("a",))
     >>> batch, speed = random_windows(a, [0, 0], 10, torch.Generator().manual_seed(0), warp=0.1)
     >>> batch.x.shape, torch.allclose(batch.x[1] - batch.x[0], speed[:, None])
     (torch.Size([10, 2, 1]), True)
     """
-    count = len(index)
+    numbers, count = np.asarray(index), len(index)
+    room = samples.joined[2][numbers].astype(np.float32) - 1
     drawn = torch.exp(warp * torch.randn(count, generator=generator)).clamp(0.6, 1.6)
-    room = torch.from_numpy(samples.joined[2][np.asarray(index)] - 1)
-    speed = drawn.minimum(room / length)
-    start = torch.rand(count, generator=generator) * (room - speed * length).clamp_min(0)
-    x = _between(samples, np.asarray(index), (start + speed * torch.arange(length)[:, None]).double())
-    y = torch.as_tensor(samples.y[np.asarray(index)], dtype=torch.int64)
-    return Batch(x, y, torch.full((count,), length)), speed
+    speed = np.minimum(drawn.numpy(), room / length)
+    start = torch.rand(count, generator=generator).numpy() * np.maximum(room - speed * length, 0)
+    x = _between(samples, numbers, start[:, None] + speed[:, None] * np.arange(length, dtype=np.float32))
+    y = torch.as_tensor(samples.y[numbers], dtype=torch.int64)
+    return Batch(x, y, torch.full((count,), length)), torch.from_numpy(speed)
 
 
 def rotation(spread: Sequence[float], count: int, generator: Generator) -> Tensor:
@@ -39,10 +44,12 @@ def rotation(spread: Sequence[float], count: int, generator: Generator) -> Tenso
     >>> torch.allclose(turn @ turn.mT, torch.eye(3), atol=1e-5)
     True
     """
-    x, y, z = (torch.randn(count, 3, generator=generator) * torch.tensor(spread)).unbind(1)
-    zero = torch.zeros(count)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(count, 3, 3)
-    turn: Tensor = torch.linalg.matrix_exp(skew)
+    vector = torch.randn(count, 3, generator=generator) * torch.tensor(spread)
+    angle = vector.norm(dim=1)[:, None, None]
+    # Rodrigues' formula; sinc is sin(pi x) / (pi x), and right at 0
+    turn = torch.cos(angle) * torch.eye(3)
+    turn += torch.sinc(angle / math.pi) * (vector @ _AXES).reshape(count, 3, 3)
+    turn += 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2 * vector[:, :, None] * vector[:, None, :]
     return turn
 
 
@@ -56,9 +63,12 @@ def mixup(x: Tensor, y: Tensor, classes: int, most: float, generator: Generator)
     True
     """
     share = most * torch.rand(len(y), generator=generator)
+    weight = share.reshape(1, -1, *[1] * (x.ndim - 2))
+    mixed = torch.empty_like(x)
+    for here, there in ((slice(1, None), slice(-1)), (slice(1), slice(-1, None))):  # as with roll, without its copy
+        torch.lerp(x[:, here], x[:, there], weight[:, here], out=mixed[:, here])
     targets = one_hot(y, classes).float()
-    x = torch.lerp(x, x.roll(1, 1), share.reshape(1, -1, *[1] * (x.ndim - 2)))
-    return x, torch.lerp(targets, targets.roll(1, 0), share[:, None])
+    return mixed, torch.lerp(targets, targets.roll(1, 0), share[:, None])
 
 
 def stretched(
@@ -73,26 +83,38 @@ def stretched(
     >>> batch.lengths.tolist(), batch.x[0, :, 0]
     ([25, 19], tensor([0.5841, 1.2047]))
     """
-    numbers = np.asarray(index)
-    last = torch.from_numpy(samples.joined[2][numbers] - 1).double()
-    pace = torch.exp(warp * torch.randn(len(numbers), generator=generator)).double()
-    lengths = ((last + 1) * pace).round().clamp_min(2).long()
-    early, late = (cut * torch.rand(2, len(numbers), generator=generator).double()).unbind(0)
-    steps = torch.arange(int(lengths.max()))[:, None]
-    place = early * last + steps * ((1 - early - late) * last / (lengths - 1))
-    x = _between(samples, numbers, torch.minimum(place, last))
-    x[steps >= lengths] = 0
-    return Batch(x, torch.as_tensor(samples.y[numbers], dtype=torch.int64), lengths)
+    numbers, count = np.asarray(index), len(index)
+    last = samples.joined[2][numbers].astype(np.float32) - 1
+    pace = torch.exp(warp * torch.randn(count, generator=generator)).numpy()
+    lengths = np.maximum(np.rint((last + 1) * pace), 2)
+    early, late = cut * torch.rand(2, count, generator=generator).numpy()
+    steps = np.arange(lengths.max(), dtype=np.float32)
+    place = (early * last)[:, None] + ((1 - early - late) * last / (lengths - 1))[:, None] * steps
+    x = _between(samples, numbers, np.minimum(place, last[:, None])).contiguous()
+    x[torch.from_numpy(steps[:, None] >= lengths)] = 0
+    y = torch.as_tensor(samples.y[numbers], dtype=torch.int64)
+    return Batch(x, y, torch.from_numpy(lengths.astype(np.int64)))
 
 
-def _between(samples: Samples, index: np.ndarray, place: Tensor) -> Tensor:
-    """The values [T, B, ...] of sequences at places [T, B] between their steps, by interpolation."""
+def _between(samples: Samples, index: np.ndarray, place: np.ndarray) -> Tensor:
+    """The values [T, B, ...] of sequences at places [B, T] between their steps, by interpolation.
+
+    They lie in memory as [B, ..., T].
+    """
     flat, starts, lengths = samples.joined
-    low = place.long().numpy()
-    share = (place.numpy() - low).astype(np.float32).reshape(*low.shape, *[1] * (flat.ndim - 1))
-    below = flat[starts[index] + low].astype(np.float32)
-    above = flat[starts[index] + np.minimum(low + 1, lengths[index] - 1)].astype(np.float32)
-    return torch.from_numpy(below + share * (above - below))
+    first, last = starts[index][:, None], (starts + lengths - 2)[index][:, None]
+    low = np.maximum(np.minimum(first + place.astype(np.int64), last), 0)
+    share = torch.from_numpy(place - (low - first).astype(np.float32))[:, None]
+    at = torch.from_numpy(low.reshape(-1))
+    steps = torch.from_numpy(flat.reshape(len(flat), -1))
+    width, (step, feature) = steps.shape[1], steps.stride()
+    if feature > step:  # each feature for itself in memory
+        below, above = (steps.T.index_select(1, i).reshape(width, *low.shape).transpose(0, 1) for i in (at, at + 1))
+    else:  # each step and the one after it are fetched as one
+        pairs = steps.as_strided((len(steps) - 1, 2, width), (step, step, feature)).index_select(0, at)
+        below, above = pairs.reshape(*low.shape, 2, width).permute(2, 0, 3, 1)
+    x = torch.lerp(below.float(), above.float(), share, out=torch.empty(len(index), width, low.shape[1]))
+    return x.reshape(len(index), *flat.shape[1:], -1).movedim(-1, 0)
 
 
 def bent(x: Tensor, spread: float, generator: Generator) -> Tensor:

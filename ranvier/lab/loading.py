@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from ranvier.data.samples import Batch
 
@@ -46,9 +46,7 @@ class Order(DistributedSampler[Any]):
         return -(-self.count // self.num_replicas)
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.key - self.epoch))
-        wanted = len(self) * self.num_replicas
-        self.mine = order.repeat(-(-wanted // self.count))[self.rank : wanted : self.num_replicas].tolist()
+        self.mine = self._shuffled(self.epoch)
         start, self.skip = self.skip * self.batch, 0
         return iter(self.mine[start:])
 
@@ -56,9 +54,19 @@ class Order(DistributedSampler[Any]):
         """The samples of a batch of the current pass; none past its end."""
         return self.mine[batch * self.batch : (batch + 1) * self.batch]
 
+    def next(self) -> list[int]:
+        """The samples of the first batch of the next pass."""
+        return self._shuffled(self.epoch + 1)[: self.batch]
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.key - epoch))
+        wanted = len(self) * self.num_replicas
+        mine: list[int] = order.repeat(-(-wanted // self.count))[self.rank : wanted : self.num_replicas].tolist()
+        return mine
+
 
 class Ahead:
-    """Makes the next batch in a thread while the device works on the current one."""
+    """Makes the next batch in a thread while the device, or another core, works on the current one."""
 
     def __init__(self, make: Callable[[np.ndarray, int], Batch]) -> None:
         self.make = make
@@ -67,16 +75,22 @@ class Ahead:
 
     def get(self, index: np.ndarray, step: int, following: list[int]) -> Batch:
         """The batch of these samples at this step; that of `following`, if any, is begun for the step after it."""
-        if self.next is not None and self.next[:2] == (step, index.tolist()):
-            batch = self.next[2].result()
-        else:
-            batch = self.make(index, step)
+        if self.next is None or self.next[:2] != (step, index.tolist()):
+            self._begin(index, step)
+        assert self.next is not None
+        batch = self.next[2].result()
         self.next = None
         if following:
-            if self.pool is None:  # not before: a process that is forked later would not have the thread
-                self.pool = ThreadPoolExecutor(1, "next batch")
-            self.next = step + 1, following, self.pool.submit(self.make, np.asarray(following), step + 1)
+            self._begin(np.asarray(following), step + 1)
         return batch
+
+    def _begin(self, index: np.ndarray, step: int) -> None:
+        if self.pool is None:  # not before: a process that is forked later would not have the thread
+            self.pool = ThreadPoolExecutor(1, "next batch")
+            threads = torch.get_num_threads()
+            self.pool.submit(_single).result()
+            torch.set_num_threads(threads)  # for threads yet to come; this one's own had not changed
+        self.next = step, index.tolist(), self.pool.submit(self.make, index, step)
 
     def close(self) -> None:
         """End the thread."""
@@ -85,21 +99,41 @@ class Ahead:
         self.pool = self.next = None
 
 
-def in_order(order: Order) -> DataLoader[Any]:
+def _single() -> None:
+    """Let this new thread compute on its own: it takes the number set last when it is first asked for it, and keeps it."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()
+
+
+class Numbers(Dataset[Tensor]):
+    """The numbers 0 to count - 1, those of a batch at once: one by one they take longer than a small batch itself."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.tensor(index)
+
+    def __getitems__(self, index: list[int]) -> Tensor:
+        return torch.tensor(index)
+
+
+def in_order(order: Order) -> DataLoader[Tensor]:
     """Batches of sample numbers as `order` says."""
-    return DataLoader(
-        TensorDataset(torch.arange(order.count)), order.batch, sampler=order, collate_fn=_joined, generator=_own()
-    )
+    return DataLoader(Numbers(order.count), order.batch, sampler=order, collate_fn=_as_given, generator=_own())
 
 
-def as_they_are(samples: Any, batch: int) -> DataLoader[Any]:
+def as_they_are(samples: Any, batch: int) -> DataLoader[Tensor]:
     """All samples in batches, one after the other."""
 
-    def collate(items: list[tuple[Tensor]]) -> Batch:
-        batch: Batch = samples.batch(_joined(items).numpy())
+    def collate(index: Any) -> Batch:
+        batch: Batch = samples.batch(index.numpy())
         return batch
 
-    return DataLoader(TensorDataset(torch.arange(len(samples))), batch, collate_fn=collate, generator=_own())
+    return DataLoader(Numbers(len(samples)), batch, collate_fn=collate, generator=_own())
 
 
 def _own() -> torch.Generator:
@@ -107,5 +141,5 @@ def _own() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _joined(items: list[tuple[Tensor]]) -> Tensor:
-    return torch.stack([item for (item,) in items])
+def _as_given(index: Any) -> Any:
+    return index

@@ -1,17 +1,18 @@
-"""Going on with a run that was interrupted or killed, in its own folder."""
+"""Which runs there are to go on with, and what of them is done."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ranvier.core.checks import Refusal
-from ranvier.core.discovery import find
+from ranvier.core.files import write_json
 from ranvier.lab.machine import commit, versions
-from ranvier.lab.recipe import Recipe, Session, settings
-from ranvier.lab.run import Run, carry_out
+from ranvier.lab.recipe import Session
+
+_VERIFY = "verify.json"
 
 
 def locate(name: str, which: str, root: Path) -> Path:
@@ -28,10 +29,10 @@ def locate(name: str, which: str, root: Path) -> Path:
                 got="none",
                 do="Start one without --resume.",
             )
-        return max(runs, key=lambda folder: _facts(folder)["started"])
+        return max(runs, key=lambda folder: read(folder)["started"])
     for folder in (Path(which), root / name / which):
         if (folder / "run.json").is_file():
-            theirs = _facts(folder).get("recipe")
+            theirs = read(folder).get("recipe")
             if theirs != name:
                 raise Refusal(
                     f"--resume {which}",
@@ -50,55 +51,50 @@ def locate(name: str, which: str, root: Path) -> Path:
 
 def finished(folder: Path) -> bool:
     """Whether the run there reached its end, so that nothing is left to resume."""
-    return bool(_facts(folder)["status"] == "finished" and (folder / "report.html").exists())
+    return bool(read(folder)["status"] == "finished" and (folder / "report.html").exists())
 
 
-def resume(
-    folder: Path,
-    given: Mapping[str, str],
-    session: Session,
-    fixed: Mapping[str, Any],
-    command: str,
-    loggers: tuple[str, ...] | None = None,
-) -> Run:
-    """Go on with the run in `folder` with its recipe, settings and seed; `given` and `fixed` may repeat them.
+def begin(folder: Path, command: str) -> None:
+    """Note in the folder of a recipe's runs that a verify begins, so that `left` tells its runs from older ones."""
+    with suppress(OSError):  # that it can't be written is said by the run
+        folder.mkdir(parents=True, exist_ok=True)
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_json(folder / _VERIFY, {"command": command, "started": started})
 
-    `fixed` is what a user said of seed and precision, None where nothing was said; `loggers` None is those of the run. Folds and networks that are finished
-    are not trained again, and the current one continues from its last checkpoint. The outcome is that of a run that was
-    not interrupted, to the bit on one device of the same kind with the same versions.
 
-    Raises: Refusal for settings that contradict those of the run.
-    """
-    facts = _facts(folder)
-    function = find("recipe", facts["recipe"], "ranvier.recipes").load()
-    wanted = {**settings(function, given), **{k: v for k, v in fixed.items() if v is not None}}
-    theirs = {**facts["settings"], "seed": facts["seed"], "precision": facts["precision"]}
-    for name, value in wanted.items():
-        if theirs.get(name) != value:
-            raise Refusal(
-                f"--resume with {name} = {value}",
-                expected=f"{name} = {theirs.get(name)}, as in {folder / 'run.json'}",
-                got="another value",
-                do="Leave it out, or start a new run without --resume.",
-            )
-    session = replace(
-        session,
-        folder=folder,
-        seed=facts["seed"],
-        precision=facts["precision"],
-        accelerator=_unless_auto(session.accelerator, facts["accelerator"]),
-        devices=_unless_auto(session.devices, facts["devices"]),
-        settings=facts["settings"],
-        loggers=tuple(facts.get("loggers", ())) if loggers is None else loggers,
-        resume=True,
-    )
-    _close(facts, folder)
-    now = {"command": command, "commit": commit(), "versions": versions()}
-    facts["resumed"] = [
-        *facts.get("resumed", []),
-        {"at": datetime.now().astimezone().isoformat(timespec="seconds"), **now},
-    ]
-    return carry_out(_again(function, facts), session, facts)
+def begun(folder: Path) -> bool:
+    """Whether a verify has begun there."""
+    return (folder / _VERIFY).exists()
+
+
+def forget(folder: Path) -> None:
+    """Remove the note that a verify has begun where nothing came of it."""
+    if [path.name for path in folder.iterdir()] == [_VERIFY]:
+        (folder / _VERIFY).unlink()
+
+
+def left(folder: Path, settings: Mapping[str, Any], session: Session) -> dict[int, Path]:
+    """The runs, by seed, that the last verify has made so far in the folder of a recipe's runs, finished or not."""
+    if not begun(folder):
+        return {}
+    since = datetime.fromisoformat(json.loads((folder / _VERIFY).read_text(encoding="utf-8"))["started"])
+    wanted = {"settings": dict(settings), **{k: getattr(session, k) for k in ("precision", "accelerator", "devices")}}
+    found = {}
+    for path in sorted(folder.glob("*/run.json")):
+        with suppress(Refusal):  # killed before it wrote more than its name
+            facts = read(path.parent)
+            mine = facts["command"].startswith("ranvier verify ") and wanted.items() <= facts.items()
+            if mine and datetime.fromisoformat(facts["started"]) >= since:
+                found[facts["seed"]] = path.parent
+    return found
+
+
+def mixed(folders: Iterable[Path]) -> list[str]:
+    """What the runs there were made with, or continued with, that is not what there is now."""
+    now = {"commit": commit(), "versions": versions()}
+    each = (read(folder) for folder in folders)
+    found = [change for facts in each for change in changed({**facts, "resumed": [*facts.get("resumed", []), now]})]
+    return list(dict.fromkeys(found))
 
 
 def changed(facts: Mapping[str, Any]) -> list[str]:
@@ -113,32 +109,11 @@ def changed(facts: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _again(function: Callable[..., Recipe], facts: Mapping[str, Any]) -> Recipe:
-    try:
-        return function(**facts["settings"])
-    except TypeError as error:
-        raise Refusal(
-            f"recipe {facts['recipe']}",
-            expected="the settings of the run",
-            got=f"a recipe that has changed since ({error})",
-            do=f"Check out commit {facts['commit']}, or start a new run.",
-        ) from None
+def read(folder: Path) -> dict[str, Any]:
+    """The run.json of a run.
 
-
-def _unless_auto(asked: Any, theirs: Any) -> Any:
-    return theirs if asked == "auto" else asked
-
-
-def _close(facts: dict[str, Any], folder: Path) -> None:
-    """Give a killed sitting its time: until the last file that it wrote."""
-    for sitting in facts.get("sittings", [])[-1:]:
-        if "seconds" not in sitting:
-            began = datetime.fromisoformat(sitting["started"]).timestamp()
-            last = max(path.stat().st_mtime for path in folder.rglob("*") if path.name != ".lock")
-            sitting["seconds"] = max(last - began, 0.0)
-
-
-def _facts(folder: Path) -> dict[str, Any]:
+    Raises: Refusal when it is none.
+    """
     try:
         facts: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         facts["recipe"], facts["settings"], facts["status"]

@@ -1,14 +1,17 @@
-"""Running a recipe: a folder of its own, the fit, and everything that the report needs."""
+"""Running a recipe, and going on with a run: a folder of its own, the fit, and everything that the report needs."""
 
+import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+import torch
 
 from ranvier.core.checks import Refusal
 from ranvier.core.discovery import Found, find
@@ -19,6 +22,7 @@ from ranvier.lab.lock import alone
 from ranvier.lab.machine import commit, hardware, versions
 from ranvier.lab.recipe import Recipe, Result, Session, settings
 from ranvier.lab.report import write
+from ranvier.lab.resume import finished, forget, left, read
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,20 @@ def run_recipe(
 ) -> Run:
     """Run one recipe once in a new folder under `root`, and write its run.json, weights, activity and report.
 
-    Raises: Refusal before any training when the recipe is unknown or the folder can't be written; NonFinite when
-    training breaks down, after run.json says so.
+    With `session.resume`, what the last verify has left of this seed is read when it is finished, and gone on with else.
+
+    Raises: Refusal before any training, with no folder left, when the recipe is unknown, its data can't be read or the
+    folder can't be written; NonFinite when training breaks down, after run.json says so.
     """
     found, recipe, every = prepare(name, given)
-    session = replace(session, folder=new_folder(root / name), settings=every)
-    facts: dict[str, Any] = {
+    earlier = left(root / name, every, session).get(session.seed) if session.resume else None
+    if earlier is not None and finished(earlier):
+        facts = read(earlier)
+        return Run(earlier, Result(facts["metrics"], facts["curves"], seconds=facts["seconds"]), facts)
+    if earlier is not None:
+        return resume(earlier, given, session, {}, command)
+    session = replace(session, folder=new_folder(root / name), settings=every, resume=False)
+    facts = {
         "recipe": name,
         "summary": found.summary,
         "source": recipe.source,
@@ -64,13 +76,74 @@ def run_recipe(
         "precision": session.precision,
         "accelerator": session.accelerator,
         "devices": session.devices,
+        "threads": torch.get_num_threads(),
         "loggers": list(session.loggers),
         "started": _now(),
         "hardware": hardware(),
         "versions": versions(),
         "commit": commit(),
     }
-    return carry_out(recipe, session, facts, report)
+    try:
+        return carry_out(recipe, session, facts, report)
+    except Refusal:
+        _remove_unused(session.folder)
+        raise
+
+
+def resume(
+    folder: Path,
+    given: Mapping[str, str],
+    session: Session,
+    fixed: Mapping[str, Any],
+    command: str,
+    loggers: tuple[str, ...] | None = None,
+) -> Run:
+    """Go on with the run in `folder` with its recipe, settings and seed; `given` and `fixed` may repeat them.
+
+    `fixed` is what a user said of seed, precision and threads, None where nothing was said; `loggers` None is those of
+    the run. Folds and networks that are finished are not trained again, and the current one continues from its last
+    checkpoint. The outcome is that of a run that was not interrupted, to the bit on one device of the same kind with
+    the same versions; for that CPU threads are as many as when it began.
+
+    Raises: Refusal for settings that contradict those of the run.
+    """
+    facts = read(folder)
+    function = find("recipe", facts["recipe"], "ranvier.recipes").load()
+    wanted = {**settings(function, given), **{k: v for k, v in fixed.items() if v is not None}}
+    threads = facts.get("threads", int(facts["hardware"]["threads"]))
+    theirs = {**facts["settings"], **{k: facts[k] for k in ("seed", "precision")}, "threads": threads}
+    for name, value in wanted.items():
+        if theirs.get(name) != value:
+            raise Refusal(
+                f"--resume with {name} = {value}",
+                expected=f"{name} = {theirs.get(name)}, as in {folder / 'run.json'}",
+                got="another value",
+                do="Leave it out, or start a new run without --resume.",
+            )
+    session = replace(
+        session,
+        folder=folder,
+        seed=facts["seed"],
+        precision=facts["precision"],
+        accelerator=_unless_auto(session.accelerator, facts["accelerator"]),
+        devices=_unless_auto(session.devices, facts["devices"]),
+        settings=facts["settings"],
+        loggers=tuple(facts.get("loggers", ())) if loggers is None else loggers,
+        resume=True,
+    )
+    _close(facts, folder)
+    now = {"command": command, "commit": commit(), "versions": versions()}
+    facts["resumed"] = [
+        *facts.get("resumed", []),
+        {"at": datetime.now().astimezone().isoformat(timespec="seconds"), **now},
+    ]
+    facts.pop("error", None)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        return carry_out(_again(function, facts), session, facts)
+    finally:
+        torch.set_num_threads(before)
 
 
 def carry_out(recipe: Recipe, session: Session, facts: dict[str, Any], report: bool = True) -> Run:
@@ -163,6 +236,17 @@ def new_folder(parent: Path) -> Path:
     raise Refusal(f"run folder {parent}", expected="a free name", got=f"1000 of {stamp}", do="Wait a second.")
 
 
+def _remove_unused(folder: Path) -> None:
+    """Remove a run's folder in which nothing was done, and those above it that are empty then."""
+    if any(path.name not in ("run.json", ".lock") for path in folder.iterdir()):
+        return
+    shutil.rmtree(folder)
+    forget(folder.parent)
+    with suppress(OSError):  # not empty
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
+
+
 @contextmanager
 def stoppable(session: Session) -> Iterator[None]:
     """While inside, the first Ctrl-C or SIGTERM asks the session to stop after the current batch; a second one ends at once."""
@@ -182,3 +266,28 @@ def stoppable(session: Session) -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _again(function: Callable[..., Recipe], facts: Mapping[str, Any]) -> Recipe:
+    try:
+        return function(**facts["settings"])
+    except TypeError as error:
+        raise Refusal(
+            f"recipe {facts['recipe']}",
+            expected="the settings of the run",
+            got=f"a recipe that has changed since ({error})",
+            do=f"Check out commit {facts['commit']}, or start a new run.",
+        ) from None
+
+
+def _unless_auto(asked: Any, theirs: Any) -> Any:
+    return theirs if asked == "auto" else asked
+
+
+def _close(facts: dict[str, Any], folder: Path) -> None:
+    """Give a killed sitting its time: until the last file that it wrote."""
+    for sitting in facts.get("sittings", [])[-1:]:
+        if "seconds" not in sitting:
+            began = datetime.fromisoformat(sitting["started"]).timestamp()
+            last = max(path.stat().st_mtime for path in folder.rglob("*") if path.name != ".lock")
+            sitting["seconds"] = max(last - began, 0.0)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from ranvier.lab.recording import Files, Place, Record
 
 Draw = Callable[[Any, np.ndarray, torch.Generator], Batch]
 """How samples become a training batch: which ones, and what random numbers they may be varied by."""
+EachEpoch = Callable[[nn.Module, int], None]
+"""What follows a schedule of its own, such as the width of delay kernels."""
 Optimiser = Callable[[nn.Module, int], tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]]
 
 
@@ -96,12 +99,15 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     task: Task = CLASSIFICATION,
     draw: Draw | None = None,
+    each_epoch: EachEpoch | None = None,
     repeats: int = 1,
     name: str = "model",
     fold: int = 0,
     progress: Progress | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place; returns one row an epoch, fewer when session.stop was set meanwhile.
+
+    `each_epoch` is called with the model and the epoch, counted from 0, before its first batch.
 
     Weights are kept in the session's folder after every epoch and when stopped, and checkpoints as `session.every` says.
     With `session.resume` it goes on from the last of them, and ends with the same rows and weights to the bit as without
@@ -116,7 +122,7 @@ def train(
     record = Record(place, session, progress, resumed)
     learnt, judged = split
     order = Order(len(learnt) * repeats, batch, session.seed, fold)
-    module = _Module(model, learnt, session, optimiser, loss, task, draw, epochs, fold, order, record)
+    module = _Module(model, learnt, session, optimiser, loss, task, draw, each_epoch, epochs, fold, order, record)
     with _quiet():
         trainer = lightning.Trainer(
             max_epochs=epochs,
@@ -143,6 +149,8 @@ def train(
         except Exception:  # Stopped, or whatever a process of several makes of it
             if not session.stop.is_set():
                 raise
+        finally:
+            module.ahead.close()
     return place.written()
 
 
@@ -156,6 +164,7 @@ class _Module(lightning.LightningModule):
         loss: Callable[[Tensor, Tensor], Tensor],
         task: Task,
         draw: Draw | None,
+        each_epoch: EachEpoch | None,
         epochs: int,
         fold: int,
         order: Order,
@@ -164,7 +173,7 @@ class _Module(lightning.LightningModule):
         super().__init__()
         self.model, self.samples, self.session = model, samples, session
         self.optimiser, self.loss, self.task, self.draw = optimiser, loss, task, draw
-        self.epochs, self.fold = epochs, fold
+        self.each_epoch, self.epochs, self.fold = each_epoch, epochs, fold
         self.order, self.record = order, record
         self.ahead = Ahead(self._batch)
 
@@ -177,11 +186,18 @@ class _Module(lightning.LightningModule):
         made, schedule = self.optimiser(self.model, steps)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_epoch_start(self) -> None:
+        if self.each_epoch is not None:  # what it changed in an epoch that was begun is in the checkpoint
+            self.each_epoch(self.model, self.current_epoch)
+
     def training_step(self, index: Tensor, step: int) -> Tensor:
         begun = perf_counter()
         numbers, now = index.numpy(force=True), self.global_step
-        if _has_its_own_processor(self.device):
-            batch = self.ahead.get(numbers, now, self.order.at(self.record.batches + 1))
+        if _a_processor_is_free(self.device, self.trainer.num_devices):
+            following = self.order.at(self.record.batches + 1)
+            if not following and self.current_epoch + 1 < self.epochs:
+                following = self.order.next()
+            batch = self.ahead.get(numbers, now, following)
         else:
             batch = self._batch(numbers, now)
         samples = Batch(*self.trainer.precision_plugin.convert_input(tuple(t.to(self.device) for t in batch)))
@@ -204,9 +220,6 @@ class _Module(lightning.LightningModule):
         start = key(self.session.seed, self.fold) + step * 64 + self.global_rank
         return self.draw(self.samples, index, torch.Generator().manual_seed(start))
 
-    def teardown(self, stage: str) -> None:
-        self.ahead.close()
-
     def validation_step(self, batch: Batch, step: int) -> None:
         samples = Batch(*batch)
         output = self.task.forward(self.model, samples)
@@ -219,9 +232,9 @@ class _Module(lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.session.precision.startswith("16"):
             return  # the gradient scaler skips steps whose gradients overflow
-        for name, parameter in self.model.named_parameters():
-            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-                raise self._not_finite(f"the gradient of {name!r}")
+        found = {n: p.grad.isfinite().all() for n, p in self.model.named_parameters() if p.grad is not None}
+        if found and not bool(torch.stack(list(found.values())).all()):  # one wait for the device
+            raise self._not_finite(f"the gradient of {next(n for n, fine in found.items() if not fine)!r}")
 
     def _not_finite(self, where: str) -> NonFinite:
         where = _first_bad(self.model, self.task, *self.latest) or where
@@ -231,9 +244,9 @@ class _Module(lightning.LightningModule):
         )
 
 
-def _has_its_own_processor(device: torch.device) -> bool:
-    # on a CPU, making the next batch meanwhile would take time from the current one
-    return device.type != "cpu"
+def _a_processor_is_free(device: torch.device, processes: int) -> bool:
+    """Whether the next batch can be made meanwhile without taking time from the current one."""
+    return device.type != "cpu" or processes * torch.get_num_threads() < len(os.sched_getaffinity(0))
 
 
 def bar(session: Session) -> Progress:

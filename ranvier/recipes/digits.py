@@ -6,6 +6,7 @@ from torch import Tensor, nn
 import ranvier
 from ranvier.data.samples import Split
 from ranvier.data.sets.digits import Digits
+from ranvier.data.split import stratified
 from ranvier.lab.classify import Classify
 from ranvier.lab.recipe import Claim, Recipe
 
@@ -19,6 +20,11 @@ def digits(lr: float = 4e-3, epochs: int = 20, batch: int = 64, steps: int = 6, 
     """
     data = Digits()
     part = data.smoke if smoke else data.load
+
+    def validation(fold: int) -> Split:
+        train = part("train")
+        return Split(*map(train.take, stratified(train)))
+
     return Recipe(
         model=partial(_network, steps),
         data=lambda fold: Split(part("train"), part("test")),
@@ -35,6 +41,7 @@ def digits(lr: float = 4e-3, epochs: int = 20, batch: int = 64, steps: int = 6, 
         else (Claim("accuracy", ">=", 0.97, "our own target"),),
         source="Alpaydin and Kaynak 1998 (data); network of our own",
         seeds=(0,) if smoke else (0, 1, 2),
+        validation=validation,
     )
 
 

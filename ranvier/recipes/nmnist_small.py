@@ -73,7 +73,8 @@ def _draw(samples: Samples, index: np.ndarray, generator: Generator) -> Batch:
     count, steps, height = len(x), x.shape[1], x.shape[-1]
     turn = torch.eye(2) + WARP * torch.randn(count, 2, 2, generator=generator)
     move = (2 * torch.rand(count, 2, 1, generator=generator) - 1) * 2 * SHIFT / height
-    places = affine_grid(torch.cat([turn, move], 2), [count, 1, *x.shape[-2:]], align_corners=False)
+    still = affine_grid(torch.eye(2, 3)[None], [1, 1, *x.shape[-2:]], align_corners=False)
+    places = (turn @ still.flatten(0, 2).T + move).reshape(count, 2, *x.shape[-2:]).movedim(1, -1)
     moved = grid_sample(x.flatten(1, 2), places, mode="nearest", align_corners=False).reshape(x.shape)
     y = torch.from_numpy(samples.y[index])
     return Batch(moved.transpose(0, 1), y, torch.full((count,), steps))

@@ -8,6 +8,7 @@ import ranvier
 from ranvier.data.augment import mixup, stretched
 from ranvier.data.samples import Batch, Samples, Split
 from ranvier.data.sets.japanese_vowels import JapaneseVowels
+from ranvier.data.split import stratified
 from ranvier.lab.baselines import GRUClassifier
 from ranvier.lab.classify import Classify
 from ranvier.lab.recipe import Claim, Recipe
@@ -25,19 +26,19 @@ def vowels(lr: float = 1e-2, epochs: int = 60, batch: int = 32, width: int = 256
     0.974); among them this length of training was taken for its test accuracy, which makes it mildly optimistic. Beside it: a GRU of equal size trained in the same
     way, and logistic regression on the mean, spread, first and last step of each utterance.
     """
-    data = JapaneseVowels()
-    part = data.smoke if smoke else data.load
+    part = JapaneseVowels().smoke if smoke else JapaneseVowels().load
 
-    def split(fold: int) -> Split:
-        return Split(part("train"), part("test"))
+    def validation(fold: int) -> Split:
+        train = part("train")
+        return Split(*map(train.take, stratified(train)))
 
     def standard() -> nn.Module:
-        return Standardise((12,)).learn(split(0).train.x)
+        return Standardise((12,)).learn(part("train").x)
 
     gru = {"GRU of equal size": lambda: nn.Sequential(standard(), GRUClassifier(12, 54, 9))}
     return Recipe(
         model=lambda: _network(standard(), width),
-        data=split,
+        data=lambda fold: Split(part("train"), part("test")),
         fit=Classify(
             epochs=3 if smoke else epochs,
             batch=batch,
@@ -45,7 +46,7 @@ def vowels(lr: float = 1e-2, epochs: int = 60, batch: int = 32, width: int = 256
             weight_decay=0.2,
             label_smoothing=0.1,
             warmup=0.15,
-            draw=partial(_draw, spread=torch.from_numpy(np.concatenate(split(0).train.x).std(0))),
+            draw=partial(_draw, spread=torch.from_numpy(np.concatenate(part("train").x).std(0))),
             repeats=30 if smoke else 4,
             networks={} if smoke else gru,
             baselines={"logistic regression": _logistic_regression},
@@ -55,6 +56,7 @@ def vowels(lr: float = 1e-2, epochs: int = 60, batch: int = 32, width: int = 256
         else (Claim("accuracy", ">=", 0.98, "our own target"),),
         source="Kudo, Toyama and Shimbo 1999 (data); network of our own",
         seeds=(0,) if smoke else (0, 1, 2),
+        validation=validation,
     )
 
 

@@ -63,6 +63,32 @@ def test_the_same_seed_gives_the_same_numbers(name: str, tmp_path: Path) -> None
     assert third["curves"] != first["curves"]
 
 
+@pytest.mark.parametrize("name", [n for n in RECIPES if prepare(n, {})[1].validation])
+@pytest.mark.parametrize("size", ["smoke", "full"])
+def test_validation_cuts_the_train_part_in_two(name: str, size: str) -> None:
+    if why := missing(name):
+        pytest.skip(f"{name}: {why}")
+    recipe = prepare(name, {"smoke": "true"} if size == "smoke" else {})[1]
+    assert recipe.validation is not None
+    for fold in range(recipe.fit.folds):  # type: ignore[attr-defined]
+        learnt, judged = (set(part.group.tolist()) for part in recipe.validation(fold))
+        assert learnt and judged and not learnt & judged
+        assert learnt | judged == set(recipe.data(fold).train.group.tolist())
+
+
+def test_smartwatch_is_validated_on_people_that_are_not_learnt_from() -> None:
+    if why := missing("smartwatch"):
+        pytest.skip(why)
+    from ranvier.data.sets.smartwatch import Smartwatch
+
+    validation = prepare("smartwatch", {})[1].validation
+    assert validation is not None
+    everyone = Smartwatch().people()
+    for fold in range(5):
+        learnt, judged = (set(everyone[part.group].tolist()) for part in validation(fold))
+        assert len(learnt) == 6 and len(judged) == 2 and not learnt & judged
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_a_file_under_100_lines(name: str) -> None:
     path = Path(__file__).parents[2] / "ranvier" / "recipes" / f"{name.replace('-', '_')}.py"

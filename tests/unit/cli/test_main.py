@@ -75,6 +75,17 @@ def test_a_run_folder_that_cannot_be_written_is_said_before_training(tmp_path: P
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.parametrize("words", [["run", "classify", "--data", "nowhere"], ["verify", "digits"]])
+def test_data_that_cannot_be_read_leave_no_run_behind(words: list[str], tmp_path: Path) -> None:
+    code = "from ranvier.data.origin import File\nfrom ranvier.core.checks import Refusal\n"
+    code += "def find(self): raise Refusal('digits', expected='the file', got='none', do='Get it.')\n"
+    code += "File.find = find\nfrom ranvier.cli.main import main; main()"
+    program = [sys.executable, "-c", code, *words]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_run_prints_a_table_and_leaves_a_report_and_report_makes_it_anew(tmp_path: Path) -> None:
     done = ranvier("run", "digits", "--smoke", "--seed", "3", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -12,8 +12,9 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from ranvier.cli.options import LatestByDefault, use_threads
+from ranvier.cli.options import LatestByDefault, threads_of, use_threads
 from ranvier.core.checks import Refusal
+from ranvier.lab.recipe import Session
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
@@ -29,11 +30,19 @@ def test_a_sweep_prints_the_best_trials_and_what_they_are_judged_on(tmp_path: Pa
     words = ["sweep", "digits", "--smoke", "--over", "lr=1e-3..1e-2", "--over", "batch=5,10"]
     done = ranvier(*words, "--trials", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "accuracy (test samples)" in done.stdout and "the best of 2 trials" in done.stdout
-    assert "on the test samples of digits" in done.stderr and "trial 1: complete" in done.stderr
+    assert "accuracy (validation samples)" in done.stdout and "the best of 2 trials" in done.stdout
+    assert "trial 1: complete" in done.stderr and "flatters" not in done.stderr
     facts = json.loads((tmp_path / "runs" / "digits" / "sweep.json").read_text())
     assert len(facts["trials"]) == 2 and {t["settings"]["batch"] for t in facts["trials"]} <= {5, 10}
     assert (tmp_path / "runs" / "digits" / "sweep.db").is_file()
+
+
+def test_a_sweep_of_a_recipe_without_validation_says_that_its_best_value_flatters(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    words = ["sweep", "classify", "--smoke", "--over", "lr=1e-3..1e-2", "--trials", "1", "--set", "epochs=1"]
+    done = ranvier(*words, cwd=tmp_path)
+    assert "on the test samples of classify" in done.stderr and "flatters" in done.stderr
+    assert done.returncode == 0 and "accuracy (test samples)" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -75,34 +84,31 @@ def test_resume_without_a_value_means_the_latest(words: list[str], which: str | 
     assert CliRunner().invoke(app, words).exit_code == 0 and seen == [("x", which)]
 
 
-def test_threads_are_set_and_auto_takes_the_faster(
+def test_threads_are_set_and_auto_takes_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ranvier.lab import threads
 
+    session = Session(Path(), accelerator="cpu")
     before = torch.get_num_threads()
     try:
-        use_threads("2", "digits", {})
+        use_threads(2, "digits", {}, session)
         assert torch.get_num_threads() == 2
-        monkeypatch.setattr(threads, "fastest", lambda recipe: (1, {1: 0.002, 8: 0.004}))
-        use_threads("auto", "digits", {})
-        assert torch.get_num_threads() == 1
+        monkeypatch.setattr(threads, "choose", lambda *_: threads.Choice(3, {1: 0.004, 3: 0.002}))
+        use_threads(None, "digits", {}, session)
+        assert torch.get_num_threads() == 3
         assert (
-            "Threads: 1 (a training step takes 2.0 ms with 1 thread, 4.0 ms with 8 threads)" in capsys.readouterr().err
+            "Threads: 3 (a training batch takes 4.0 ms with 1 thread, 2.0 ms with 3 threads)" in capsys.readouterr().err
         )
+        monkeypatch.setattr(threads, "choose", lambda *_: None)
+        use_threads(None, "digits", {}, session)
+        assert torch.get_num_threads() == 1 and not capsys.readouterr().err
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_is_no_number_of_threads_is_refused() -> None:
+    assert threads_of("auto") is None and threads_of("2") == 2
     for text in ("0", "-1", "many", "1.5"):
         with pytest.raises(Refusal, match="expected a number or auto"):
-            use_threads(text, "digits", {})
-
-
-def test_trying_threads_leaves_threads_and_random_numbers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ranvier.lab.run import prepare
-    from ranvier.lab.threads import fastest
-
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    before, state = torch.get_num_threads(), torch.get_rng_state()
-    count, seconds = fastest(prepare("digits", {"smoke": "true"})[1])
-    assert count == 1 and seconds.keys() == {1} and seconds[1] > 0
-    assert torch.get_num_threads() == before and torch.equal(torch.get_rng_state(), state)
+            threads_of(text)

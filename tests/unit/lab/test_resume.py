@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +24,10 @@ from ranvier.lab import training
 from ranvier.lab.classify import Classify
 from ranvier.lab.loading import Order, in_order
 from ranvier.lab.lock import alone
-from ranvier.lab.recipe import Recipe, Session
-from ranvier.lab.resume import finished, locate, resume
-from ranvier.lab.run import run_recipe
+from ranvier.lab.machine import commit
+from ranvier.lab.recipe import Recipe, Result, Session
+from ranvier.lab.resume import begin, begun, finished, forget, left, locate, mixed
+from ranvier.lab.run import resume, run_recipe
 from ranvier.lab.training import train
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +51,7 @@ def weights(model: nn.Module) -> Tensor:
     return torch.cat([t.flatten().double() for t in model.state_dict().values()])
 
 
-def begun(network: Callable[[], nn.Module]) -> nn.Module:
+def seeded(network: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)
@@ -83,15 +85,16 @@ def test_stopped_anywhere_and_resumed_gives_the_same_rows_and_weights(
         return train(model, split, asked, epochs=4, batch=16, optimiser=adam, draw=draw)
 
     asked = session
-    model = begun(network)
+    model = seeded(network)
+    monkeypatch.setattr(training, "_a_processor_is_free", lambda device, processes: False)
     whole = sitting(model, session.folder / "whole", again=False)
     assert len(whole) == 4 and calls == 24
-    if ahead:  # as on a device of its own, where the next batch is made meanwhile: the same batches, some made twice
-        monkeypatch.setattr(training, "_has_its_own_processor", lambda device: True)
+    # with the next batch made meanwhile: the same batches, some made twice
+    monkeypatch.setattr(training, "_a_processor_is_free", lambda device, processes: ahead)
     # 6 batches an epoch: the first, in the middle, the last of an epoch, the first of the next, one in the last epoch
-    calls, stops, rows, other = 0, [1, 4, 12, 13, 20], [], begun(network)
+    calls, stops, rows, other = 0, [1, 4, 12, 13, 20], [], seeded(network)
     for sat in range(len(stops) + 1):
-        other = begun(network)
+        other = seeded(network)
         rows = sitting(other, session.folder / "parts", again=sat > 0)
     assert (calls == 24 or ahead) and rows == whole
     assert torch.equal(weights(other), weights(model))
@@ -131,17 +134,17 @@ def test_a_damaged_checkpoint_resumes_from_the_one_before(
 
     (session.folder / "whole").mkdir()
     apart = replace(session, folder=session.folder / "whole")
-    whole = train(begun(network), split, apart, epochs=4, batch=32, optimiser=adam)
-    train(begun(network), split, replace(session, every=0.0, on_epoch=stop), epochs=4, batch=32, optimiser=adam)
+    whole = train(seeded(network), split, apart, epochs=4, batch=32, optimiser=adam)
+    train(seeded(network), split, replace(session, every=0.0, on_epoch=stop), epochs=4, batch=32, optimiser=adam)
     kept = session.folder / "checkpoints" / "model-0.safetensors"
     kept.write_bytes(kept.read_bytes()[:-9])
     session.stop.clear()
-    rows = train(begun(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
+    rows = train(seeded(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
     assert rows == whole and "using the checkpoint before it" in caplog.text
     kept.write_bytes(b"")
     with pytest.raises(Refusal, match="Delete it to train this network from its start"):
         kept.with_name("model-0.before.safetensors").write_bytes(b"")
-        train(begun(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
+        train(seeded(network), split, replace(session, resume=True), epochs=4, batch=32, optimiser=adam)
 
 
 def test_other_data_are_refused(network: Callable[[], nn.Module], split: Split, session: Session) -> None:
@@ -215,6 +218,7 @@ def test_the_run_is_located_and_a_finished_one_says_so(smoke: Path) -> None:
         ({}, {"seed": 3}, "seed = 3: expected seed = 0"),
         ({"smoke": "false"}, {}, "smoke"),
         ({}, {"precision": "64-true"}, "precision = 64-true: expected precision = 32-true"),
+        ({}, {"threads": 7}, "threads = 7: expected threads = 1"),
         ({"learning": "1"}, {}, "setting of this recipe"),
     ],
 )
@@ -228,6 +232,56 @@ def test_a_run_that_another_process_works_in_is_not_resumed(smoke: Path) -> None
         resume(smoke, {}, Session(Path(), progress=False), {}, "")
 
 
+def test_runs_of_the_last_verify_are_told_from_older_and_other_ones(tmp_path: Path) -> None:
+    def made(name: str, seed: int, **others: Any) -> Path:
+        facts = {"recipe": "x", "status": "finished", "seed": seed, "settings": {"lr": 0.1}, "precision": "32-true",
+                 "accelerator": "auto", "devices": "auto", "command": "ranvier verify x", "started": "2999-01-01T00:00:00+00:00"}  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps({**facts, **others}))
+        return tmp_path / name
+
+    session = Session(Path())
+    old = made("a", 0, started="2020-01-01T00:00:00+00:00")
+    assert not begun(tmp_path) and left(tmp_path, {"lr": 0.1}, session) == {}
+    begin(tmp_path, "ranvier verify x")
+    mine = made("b", 0), made("c", 1, status="running")
+    made("d", 2, command="ranvier run x"), made("e", 2, settings={"lr": 0.2}), made("f", 2, precision="64-true")
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "run.json").write_text("{}")  # killed at once
+    assert begun(tmp_path) and left(tmp_path, {"lr": 0.1}, session) == dict(enumerate(mine))
+    assert old.exists()
+    forget(tmp_path)
+    assert begun(tmp_path), "there are runs"
+
+
+def test_a_verify_goes_on_with_its_seeds_and_says_what_differs(smoke: Path, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    folder = root / "digits" / "earlier"
+    shutil.copytree(smoke, folder)
+    begin(root / "digits", "ranvier verify digits --smoke")
+    facts = json.loads((folder / "run.json").read_text())
+    facts |= {"command": "ranvier verify digits --smoke", "started": "2999-01-01T00:00:00+00:00", "commit": "another"}
+    (folder / "run.json").write_text(json.dumps(facts))
+    session = Session(Path(), accelerator="cpu", progress=False, resume=True)
+    done = run_recipe("digits", {"smoke": "true"}, session, root, "")
+    assert done.folder == folder and done.result.metrics == facts["metrics"] and not done.result.interrupted
+    assert mixed([folder]) == [f"ranvier another, then {commit()}"] and mixed([smoke]) == []
+    assert [path.name for path in (root / "digits").glob("*/")] == ["earlier"]
+
+
+def test_a_resumed_run_has_the_threads_that_it_began_with(smoke: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(smoke, folder)
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["threads"] == 1
+    (folder / "run.json").write_text(json.dumps({**facts, "threads": 2, "status": "failed", "error": "a full disk"}))
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classify, "__call__", lambda self, recipe, session: seen.append(torch.get_num_threads()) or Result({}))  # fmt: skip
+        done = resume(folder, {}, Session(Path(), progress=False), {}, "")
+    assert seen == [2] and torch.get_num_threads() == 1 and "error" not in done.facts
+
+
 # One process that has imported everything and computed nothing forks all those that are to be killed.
 KILLED = """
 import json, os, random, shutil, signal, sys, time
@@ -235,8 +289,7 @@ from pathlib import Path
 import ranvier.lab.training
 import sklearn.linear_model
 from ranvier.lab.recipe import Session
-from ranvier.lab.resume import resume
-from ranvier.lab.run import run_recipe
+from ranvier.lab.run import resume, run_recipe
 
 root, given, signals, rng = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), random.Random(7)
 
