@@ -146,7 +146,7 @@ def train(
                 val_dataloaders=as_they_are(judged, 4 * batch),
                 ckpt_path=str(place.checkpoint) if resumed else None,
             )
-        except Exception:  # Stopped, or whatever a process of several makes of it
+        except (Exception, SystemExit):  # Stopped, what a process of several makes of it, or Lightning's for SIGTERM
             if not session.stop.is_set():
                 raise
         finally:

@@ -149,3 +149,37 @@ def test_the_same_seed_trains_the_same_network(
         return torch.cat([p.flatten() for p in model.parameters()])
 
     assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))
+
+
+def test_lightnings_own_end_for_sigterm_counts_as_stopped(
+    network: Callable[[], nn.Module], split: Split, session: Session
+) -> None:
+    """It comes by where a signal falls between the last batch of an epoch and the end of it."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    def ended(samples: Samples, index: np.ndarray, generator: torch.Generator) -> Batch:
+        session.stop.set()
+        raise SIGTERMException
+
+    assert train(network(), split, session, epochs=2, batch=32, optimiser=adam, draw=ended) == []
+    session.stop.clear()
+
+    def not_asked_for(samples: Samples, index: np.ndarray, generator: torch.Generator) -> Batch:
+        raise SIGTERMException
+
+    with pytest.raises(SystemExit):
+        train(network(), split, session, epochs=2, batch=32, optimiser=adam, draw=not_asked_for)
+
+
+def test_each_epoch_is_told_of_the_epoch_before_its_first_batch(
+    network: Callable[[], nn.Module], split: Split, session: Session
+) -> None:
+    seen: list[int] = []
+    model = network()
+
+    def note(given: nn.Module, epoch: int) -> None:
+        assert given is model
+        seen.append(epoch)
+
+    train(model, split, session, epochs=3, batch=32, optimiser=adam, each_epoch=note)
+    assert seen == [0, 1, 2]
