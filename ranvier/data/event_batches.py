@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ranvier.core.checks import Refusal
-from ranvier.data.events import Sensor, _cells, _steps, _times, require
+from ranvier.data.events import Sensor, cell_numbers, require, slices, times
 from ranvier.ops.spike_pack.spikes import Spikes
 
 
@@ -46,7 +46,7 @@ def spikes(
         except Refusal as refusal:
             refusal.add_note(f"It is recording {number} of the batch.")
             raise
-        t = _times(array)
+        t = times(array)
         if start is not None or stop is not None:
             bounds = [start if start is not None else -np.inf, stop if stop is not None else np.inf]
             first, end = np.searchsorted(t, bounds)
@@ -54,8 +54,8 @@ def spikes(
         if len(t) == 0 and (start is None or stop is None or stop <= start):
             got = f"none in recording {number}"
             raise Refusal("spikes", expected="an event or more", got=got, do="Drop it, or give start and stop.")
-        step, length = _steps(t, steps, window, start, stop)
-        places.append((step, _cells(array, sensor)))
+        step, length = slices(t, steps, window, start, stop)
+        places.append((step, cell_numbers(array, sensor)))
         lengths.append(length)
     sizes = [len(step) for step, _ in places]
     shape = (max(lengths), len(places), int(np.prod(sensor.shape)))

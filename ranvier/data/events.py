@@ -123,7 +123,7 @@ def frames(
     if count is not None and (start is not None or stop is not None):
         raise Refusal("frames", expected="start and stop with steps or window", got="count", do="Cut the events first.")
     require(array, sensor)
-    t = _times(array)
+    t = times(array)
     if start is not None or stop is not None:
         first, end = np.searchsorted(t, [start if start is not None else -np.inf, stop if stop is not None else np.inf])
         array, t = array[first:end], t[first:end]
@@ -134,17 +134,17 @@ def frames(
     if count is not None:
         step, length = np.arange(len(t)) // count, -(-len(t) // count)
     else:
-        step, length = _steps(t, steps, window, start, stop)
+        step, length = slices(t, steps, window, start, stop)
     cells = int(np.prod(sensor.shape))
     if length * cells > _MOST:
         raise Refusal(
             "frames", expected=f"fewer than {_MOST // cells} frames", got=f"{length}", do="Take a longer window."
         )
-    total = np.bincount(step * cells + _cells(array, sensor), minlength=length * cells)
+    total = np.bincount(step * cells + cell_numbers(array, sensor), minlength=length * cells)
     return total.astype(np.float32).reshape(length, *sensor.shape)
 
 
-def _steps(
+def slices(
     t: np.ndarray, steps: int | None, window: int | None, start: int | None, stop: int | None
 ) -> tuple[np.ndarray, int]:
     """Which slice each event is in, and how many slices there are."""
@@ -177,14 +177,14 @@ def voxels(array: np.ndarray, sensor: Sensor, bins: int) -> np.ndarray:
         got = f"{bins} bins, {sensor.polarities} polarities"
         raise Refusal("voxels", expected="a bin or more, one or two polarities", got=got, do="Correct it.")
     require(array, sensor)
-    t = _times(array)
+    t = times(array)
     if len(t) == 0:
         raise Refusal("voxels", expected="an event or more", got="none", do="Drop the recording.")
     place = (bins - 1) * (t - t[0]).astype(np.float64) / max(t[-1] - t[0], 1)
     low = np.minimum(place.astype(np.int64), max(bins - 2, 0))
     sign = np.where(_field(array, "p") > 0, 1.0, -1.0) if sensor.polarities == 2 else np.ones(len(t))
     plane = Sensor(sensor.width, sensor.height, 1)
-    cells, index = int(np.prod(plane.shape)), _cells(array, plane)
+    cells, index = int(np.prod(plane.shape)), cell_numbers(array, plane)
     if bins * cells > _MOST:
         raise Refusal("voxels", expected=f"at most {_MOST // cells} bins", got=f"{bins}", do="Take fewer.")
     above = place - low
@@ -271,13 +271,13 @@ def _field(array: np.ndarray, name: str) -> np.ndarray:
     return found
 
 
-def _times(array: np.ndarray) -> np.ndarray:
+def times(array: np.ndarray) -> np.ndarray:
     """Signed, so that differences are right."""
     t = _field(array, "t")
     return t.astype(np.float64 if t.dtype.kind == "f" else np.int64)
 
 
-def _cells(array: np.ndarray, sensor: Sensor) -> np.ndarray:
+def cell_numbers(array: np.ndarray, sensor: Sensor) -> np.ndarray:
     """The number of each event's place in an array of the sensor's shape."""
     index = _field(array, "x").astype(np.int64)
     if sensor.height is not None:

@@ -1,12 +1,11 @@
 from functools import partial
 
-import numpy as np
 import torch
-from torch import Generator, nn
+from torch import nn
 
 from ranvier.core.checks import Refusal, nearest
 from ranvier.data.connectome import Connectome
-from ranvier.data.samples import Batch, Samples, Split
+from ranvier.data.samples import Split
 from ranvier.data.sets.cifar10 import CIFAR10
 from ranvier.data.sets.larval_drosophila import LarvalDrosophila
 from ranvier.data.sets.mnist import MNIST
@@ -59,7 +58,6 @@ def bpu(
             batch=10 if smoke else batch,
             learning_rate=lr,
             weight_decay=1e-4,
-            draw=_draw,
             networks={} if smoke else {"shuffled": partial(brain, rewire=True), **beside},
         ),
         claims=(Claim("accuracy", ">=", 0.3, "smoke size: three times chance"),) if smoke else _claims(pictures),
@@ -81,9 +79,3 @@ def _claims(pictures: str) -> tuple[Claim, ...]:
         Claim("1 step: accuracy", "<=", 0.12, "theory: the output neurons are silent"),
         Claim("3 steps: accuracy", ">=", 0.0, "theory", beside="2 steps: accuracy"),
     )
-
-
-def _draw(samples: Samples, index: np.ndarray, generator: Generator) -> Batch:
-    """The pictures as they are; none needs padding."""
-    x = np.stack([samples.x[i] for i in index], 1)
-    return Batch(torch.from_numpy(x), torch.from_numpy(samples.y[index]), torch.ones(len(index), dtype=torch.int64))

@@ -2,10 +2,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 import ranvier
-from ranvier.data.samples import Batch, Samples, Split
+from ranvier.data.samples import Samples, Split
 from ranvier.data.sets.fashion_mnist import FashionMNIST
 from ranvier.lab.classify import Classify
 from ranvier.lab.recipe import Claim, Recipe
@@ -38,7 +38,6 @@ def fashion_mnist(lr: float = 1e-2, epochs: int = 6, batch: int = 128, steps: in
             learning_rate=lr,
             weight_decay=0.01,
             warmup=0.2,
-            draw=_draw,
             networks={"CNN of equal size": partial(_network, 0)},
             baselines={"logistic regression": _logistic_regression},
         ),
@@ -71,12 +70,6 @@ def _network(steps: int) -> nn.Module:
         ranvier.LeakyIntegrator(tau=2.0) if steps else nn.Identity(),
         ranvier.RateDecoder(),
     )
-
-
-def _draw(samples: Samples, index: np.ndarray, generator: Generator) -> Batch:
-    """The images as they are; none needs padding, which would take as long as a layer."""
-    x = np.stack([samples.x[i] for i in index], 1)
-    return Batch(torch.from_numpy(x), torch.from_numpy(samples.y[index]), torch.ones(len(index), dtype=torch.int64))
 
 
 def _logistic_regression(split: Split, seed: int) -> Tensor:

@@ -15,7 +15,6 @@ from ranvier.nn.norms.fold_norms import fold_norms
 from ranvier.nn.norms.membrane_batch_norm import MembraneBatchNorm
 from ranvier.nn.norms.normalised import Normalised
 from ranvier.nn.norms.threshold_batch_norm import ThresholdBatchNorm
-from ranvier.recipes.fashion_mnist import _draw
 
 WITHOUT = "without MPBN"
 RATIO = "folded: seconds / those of the net without"
@@ -37,7 +36,6 @@ def mpbn(lr: float = 1e-2, epochs: int = 4, batch: int = 128, steps: int = 4, sm
         learning_rate=lr,
         weight_decay=0.01,
         warmup=0.2,
-        draw=_draw,
         networks={WITHOUT: partial(_network, steps, False)},
     )
     return Recipe(
