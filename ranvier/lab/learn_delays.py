@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from ranvier.core.checks import Refusal
-from ranvier.data.samples import Samples
+from ranvier.data.lazy import Mapped
+from ranvier.data.samples import Samples, Split
+from ranvier.data.sets._recorded import Recorded
 from ranvier.data.sets.spoken_digits import SpokenDigits
 from ranvier.data.sound import log_mel
 from ranvier.lab.classify import Classify, said
@@ -98,6 +100,27 @@ def _checks(network: nn.Module) -> dict[str, float]:
     }
 
 
+def of_a_cochlea(kind: type[Recorded], fit: LearnDelays, claim: Claim, smoke: bool) -> Recipe:
+    """The recipe of a set of spoken words as spikes of 700 channels; at smoke size of a few spoken digits in its place."""
+    few = replace(fit, sizes=(2 * BANDS, 32, 10), epochs=2, batch=10, repeats=30, alone=True)
+
+    def part(split: str) -> Samples:
+        if smoke:
+            return mel_spikes(split, smoke=True)
+        whole = kind().load(split)
+        return replace(whole, x=Mapped(whole.x, _pooled))
+
+    chosen = few if smoke else fit
+    return Recipe(
+        model=chosen.network,
+        data=lambda fold: Split(part("train"), part("test")),
+        fit=chosen,
+        claims=(Claim("accuracy", ">=", 0.15, "smoke size: above chance"),) if smoke else (claim, *ORDER),
+        source="Hammouamri, Khalfaoui-Hassani and Masquelier, ICLR 2024",
+        seeds=(0,) if smoke else (0, 1, 2),
+    )
+
+
 @cache
 def mel_spikes(split: str, smoke: bool = False) -> Samples:
     """Spoken digits as spikes [T, 2 bands] every 10 ms: where a band's log power has risen by 0.5, and where it has fallen."""
@@ -109,7 +132,7 @@ def mel_spikes(split: str, smoke: bool = False) -> Samples:
     return replace(sounds, x=found, channels=(), rate=100.0)
 
 
-def pooled(x: np.ndarray) -> np.ndarray:
+def _pooled(x: np.ndarray) -> np.ndarray:
     """The 700 channels of a cochlea [T, 700] as sums of five neighbours [T, 140]."""
     y: np.ndarray = x.reshape(len(x), 140, 5).sum(2)
     return y

@@ -1,9 +1,5 @@
-from dataclasses import replace
-
-from ranvier.data.lazy import Mapped
-from ranvier.data.samples import Samples, Split
 from ranvier.data.sets.ssc import SSC
-from ranvier.lab.learn_delays import BANDS, ORDER, LearnDelays, mel_spikes, pooled
+from ranvier.lab.learn_delays import LearnDelays, of_a_cochlea
 from ranvier.lab.recipe import Claim, Recipe
 
 
@@ -15,26 +11,10 @@ def ssc(epochs: int = 60, batch: int = 128, width: int = 512, smoke: bool = Fals
     to a few recordings of spoken-digits instead.
     """
     fit = LearnDelays(
-        (2 * BANDS, 32, 10) if smoke else (140, width, 35),
-        epochs=2 if smoke else epochs,
-        batch=10 if smoke else batch,
+        (140, width, 35),
+        epochs=epochs,
+        batch=batch,
         options={"hidden": 3, "max_delay": 30, "tau": 1.5, "dropout": 0.25},
-        repeats=30 if smoke else 1,
-        alone=smoke,
     )
-
-    def part(split: str) -> Samples:
-        if smoke:
-            return mel_spikes(split, smoke=True)
-        whole = SSC().load(split)
-        return replace(whole, x=Mapped(whole.x, pooled))
-
-    full = (Claim("rounded: accuracy", ">=", 0.804, "the paper's 0.807 +- 0.002, quoted from memory"), *ORDER)
-    return Recipe(
-        model=fit.network,
-        data=lambda fold: Split(part("train"), part("test")),
-        fit=fit,
-        claims=(Claim("accuracy", ">=", 0.15, "smoke size: above chance"),) if smoke else full,
-        source="Hammouamri, Khalfaoui-Hassani and Masquelier, ICLR 2024",
-        seeds=(0,) if smoke else (0, 1, 2),
-    )
+    claim = Claim("rounded: accuracy", ">=", 0.804, "the paper's 0.807 +- 0.002, quoted from memory")
+    return of_a_cochlea(SSC, fit, claim, smoke)
