@@ -123,13 +123,14 @@ class Plan:
         launch(arguments, steps, neurons)
         found: list[Tensor | None] = [gx[0] if grad_x else None]
         for name, value, layout in zip(self.program.parameters, values, self.layouts, strict=False):
-            found.append(_summed(gp[name], layout).reshape(value.shape) if name in gp else None)
+            found.append(summed(gp[name], layout).reshape(value.shape) if name in gp else None)
         if self.variant.initial:
             found += ginitial or [None] * len(states)
         return found
 
 
-def _summed(g: Tensor, layout: Layout | None) -> Tensor:
+def summed(g: Tensor, layout: Layout | None) -> Tensor:
+    """The gradient of a parameter from that of each neuron."""
     return g.sum() if layout is None else g.reshape(-1, layout.number, layout.inner).sum((0, 2))
 
 

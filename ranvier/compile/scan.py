@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ranvier.compile import operator
 from ranvier.compile.plan import Plan, prepared, reordered, restored, step_order
-from ranvier.core.checks import Refusal, nearest
+from ranvier.core.checks import Refusal, nearest, refuse_second_derivative
 
 Backend = Literal["fused", "reference"]
 _chosen = threading.local()  # a ContextVar would break torch.compile(fullgraph=True)
@@ -62,13 +62,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise Refusal(
-                "fused neurons",
-                expected="a first derivative",
-                got="create_graph=True",
-                do="Run the forward pass inside ranvier.backend('reference').",
-            )
+        refuse_second_derivative("fused neurons")
         x, *rest = ctx.saved_tensors
         values, checkpoints = rest[: ctx.given], rest[ctx.given :]
         return None, *ctx.plan.backward(x, values, checkpoints, grads, ctx.needs_input_grad[1:])

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+import torch
+
 
 class _Sendable:
     """An error whose text is made from parts; pickled, as on the way from a worker process, it is its text."""
@@ -22,6 +24,10 @@ class Refusal(_Sendable, ValueError):
         super().__init__(f"{subject}: expected {expected}; got {got}. {do}")
 
 
+class MissingData(Refusal):
+    """A file that a data set is read from is nowhere on this machine."""
+
+
 class NonFinite(ArithmeticError):
     """NaN or Inf where finite numbers are needed; the text names the sample or the layer."""
 
@@ -31,6 +37,17 @@ class MissingPackage(_Sendable, ImportError):
 
     def __init__(self, package: str, requirement: str) -> None:
         super().__init__(f"{package} is not installed. Install it with: pip install '{requirement}'")
+
+
+def refuse_second_derivative(subject: str) -> None:
+    """Inside a backward pass: a Refusal where its own gradient is wanted, which kernels do not give."""
+    if torch.is_grad_enabled():
+        raise Refusal(
+            subject,
+            expected="a first derivative",
+            got="create_graph=True",
+            do="Run the forward pass inside ranvier.backend('reference').",
+        )
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

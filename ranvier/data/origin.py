@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ranvier.core.checks import MissingPackage, Refusal
+from ranvier.core.checks import MissingData, MissingPackage, Refusal
 from ranvier.data.cache import cache_folder
 
 
@@ -36,7 +36,7 @@ class File:
     def find(self) -> Path:
         """The verified file on this machine.
 
-        Raises: Refusal where it is nowhere, with what to do; Refusal for other contents; MissingPackage.
+        Raises: MissingData where it is nowhere, with what to do; Refusal for other contents; MissingPackage.
         """
         found = self.copy() or self.downloaded()
         if found is None and self.package:
@@ -44,7 +44,7 @@ class File:
         if found is None:
             do = f"Set RANVIER_DATA to a folder that holds {self.path}."
             do = f"Get it with: ranvier data get NAME. Or: {do}" if self.urls else f"{self.note} {do}".strip()
-            raise Refusal(self.path, expected="the file on this machine", got="none", do=do)
+            raise MissingData(self.path, expected="the file on this machine", got="none", do=do)
         return found
 
     def copy(self) -> Path | None:

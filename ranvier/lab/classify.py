@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
+from ranvier.core.checks import NonFinite
 from ranvier.data.samples import Samples, Split
 from ranvier.lab.checkpoint import seed_all
 from ranvier.lab.folds import Trained, adamw, added, scored, trained
@@ -46,6 +47,8 @@ class Classify:
     repeats: int = 1
     """How often each training sample is drawn in an epoch."""
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
+    may_diverge: bool = False
+    """A network beside that meets NaN or Inf counts as chance, instead of ending the run."""
     baselines: Mapping[str, Callable[[Split, int], Scores]] = field(default_factory=dict)
 
     def __call__(self, recipe: Recipe, session: Session) -> Result:
@@ -68,7 +71,14 @@ class Classify:
                     if name == "network":
                         result.model = model
                         result.examples = _one_of_each(split.test)
-                    one = self._fold(model, split, session, name, fold, progress)
+                    try:
+                        one = self._fold(model, split, session, name, fold, progress)
+                    except NonFinite:
+                        if name == "network" or not self.may_diverge:
+                            raise
+                        result.metrics[f"{name}: accuracy"] = 1 / len(result.classes)
+                        done = []
+                        break
                     if name == "network":
                         result.curves += one.rows
                         result.waiting = added(result.waiting, one.times)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ranvier.core.checks import Refusal
+from ranvier.core.checks import MissingData
 from ranvier.data.lazy import Mapped
 from ranvier.data.samples import Samples, Split
 from ranvier.data.sets._recorded import Recorded
@@ -67,7 +67,7 @@ class LearnDelays:
         checks = _checks(recipe.model())
         try:
             test = recipe.data(0).test
-        except Refusal as missing:
+        except MissingData as missing:
             logging.getLogger("ranvier").warning("%s Until then accuracies are not run.", missing)
             return Result(metrics=checks)
         others = {"fixed delays": "fixed", "no delays": "none"}

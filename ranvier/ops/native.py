@@ -11,6 +11,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
@@ -22,6 +23,8 @@ _SLOT = 6
 """Words of the table an argument takes: an address and up to five sizes."""
 # sums may be reordered; NaN and Inf stay what they are
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
+NUMBERS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
+"""What kernels made for a dtype compute in."""
 inlined = numba.njit(fastmath=_FAST, error_model="numpy", cache=True, inline="never")
 """Decorates what kernels call."""
 
@@ -76,6 +79,20 @@ def _double(typing, bits):
 def integer(table, slot):
     """Argument `slot`, a whole number."""
     return table[slot * _SLOT]
+
+
+@register_jitable
+def sizes(table, slot):
+    """Six whole numbers, the arguments from `slot` on."""
+    at, step = slot * _SLOT, _SLOT
+    return (
+        table[at],
+        table[at + step],
+        table[at + 2 * step],
+        table[at + 3 * step],
+        table[at + 4 * step],
+        table[at + 5 * step],
+    )
 
 
 @register_jitable

@@ -1,21 +1,18 @@
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from ranvier.core.checks import NonFinite, Refusal, nearest
+from ranvier.core.checks import Refusal, nearest
 from ranvier.data.samples import Split
 from ranvier.data.sets.fashion_mnist import FashionMNIST
 from ranvier.data.sets.mnist import MNIST
-from ranvier.lab.checkpoint import seed_all
-from ranvier.lab.classify import said
-from ranvier.lab.folds import trained
-from ranvier.lab.recipe import Claim, Recipe, Result, Session
+from ranvier.lab.classify import Classify
+from ranvier.lab.recipe import Claim, Recipe
 from ranvier.models.ei_networks import MLP_WIDTHS, ei_mlp, plain_mlp
 from ranvier.nn.synapses.lateral import ei_init, keep_dale
 
@@ -43,7 +40,10 @@ def deep_eisnn(
         first = torch.randperm(len(part("train")))[:batch].numpy()
         return ei_init(ei_mlp(784, 10, widths, ei_prop=ei_prop), part("train").batch(first).x)
 
-    others = {"without E-I Prop": partial(network, ei_prop=False), "plain": partial(plain_mlp, 784, 10, widths)}
+    others: dict[str, Callable[[], nn.Module]] = {
+        "without E-I Prop": partial(network, ei_prop=False),
+        "plain": partial(plain_mlp, 784, 10, widths),
+    }
     full = (
         Claim("accuracy", ">=", target, "our own target"),
         Claim("accuracy", ">=", 0.10, "our own target", beside="plain: accuracy"),
@@ -53,39 +53,18 @@ def deep_eisnn(
     return Recipe(
         model=network,
         data=lambda fold: Split(part("train"), part("test")),
-        fit=partial(_fit, {} if smoke else others, 20 if smoke else epochs, 10 if smoke else batch, lr),
+        fit=Classify(
+            epochs=20 if smoke else epochs,
+            batch=10 if smoke else batch,
+            learning_rate=lr,
+            optimiser=partial(_sgd, lr),
+            networks={} if smoke else others,
+            may_diverge=True,
+        ),
         claims=(Claim("accuracy", ">=", 0.2, "smoke size: twice chance"),) if smoke else full,
         source="Liu, Ding and Yu, ICLR 2026",
         seeds=(0,) if smoke else (0, 1, 2),
     )
-
-
-def _fit(others: dict, epochs: int, batch: int, lr: float, recipe: Recipe, session: Session) -> Result:  # type: ignore[type-arg]
-    from ranvier.lab.training import CLASSIFICATION, bar
-
-    split, result = recipe.data(0), Result(metrics={})
-    result.classes = split.test.classes
-    options: dict[str, Any] = dict(epochs=epochs, batch=batch, optimiser=partial(_sgd, lr))  # noqa: C408
-    with bar(session) as progress:
-        for name, make in {"network": recipe.model, **others}.items():
-            seed_all(session.seed * 1009)
-            model, prefix = make(), "" if name == "network" else f"{name}: "
-            try:
-                one = trained(model, split, session, CLASSIFICATION, name=name, fold=0, progress=progress, **options)
-            except NonFinite:
-                if name == "network":
-                    raise
-                result.metrics[f"{prefix}accuracy"] = 1 / len(result.classes)
-                continue
-            if name == "network":
-                result.model, result.curves = model, one.rows
-                result.examples = split.test.take(np.unique(split.test.y, return_index=True)[1][:8])
-            if one.scores is None:
-                result.interrupted = True
-                return result
-            result.metrics[f"{prefix}accuracy"] = float(np.mean(said(one.scores) == split.test.y))
-            result.seconds[f"{prefix}training"] = one.times["seconds"]
-    return result
 
 
 def _sgd(lr: float, model: nn.Module, steps: int) -> tuple[SGD, LambdaLR]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ranvier.compile.plan import Plan, equations, prepared, reordered, restored, step_order
-from ranvier.core.checks import Refusal
+from ranvier.core.checks import refuse_second_derivative
 from ranvier.core.state import state_dtype
 from ranvier.nn.norms._equation import LINE
 from ranvier.nn.norms.norm import Statistics
@@ -38,13 +38,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise Refusal(
-                "fused normalised neurons",
-                expected="a first derivative",
-                got="create_graph=True",
-                do="Run the forward pass inside ranvier.backend('reference').",
-            )
+        refuse_second_derivative("fused normalised neurons")
         x, var, *rest = ctx.saved_tensors
         real = rest.pop(0) if ctx.masked else None
         values, checkpoints = rest[: ctx.given], rest[ctx.given :]

@@ -1,5 +1,6 @@
 """What training layers with learnt delays needs beside an optimiser: the course of their width, and two learning rates."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -7,16 +8,16 @@ from torch import Tensor, nn
 from ranvier.core.checks import Refusal
 
 
-class Delayed:
+class Delayed(ABC):
     """What layers whose delays or positions are learnt have in common."""
 
     sigma: Tensor
     initial_sigma: float
     """what sigma was made with, where its course begins"""
 
+    @abstractmethod
     def places(self) -> list[nn.Parameter]:
         """The learnt delays and positions."""
-        raise NotImplementedError
 
 
 class SigmaSchedule:

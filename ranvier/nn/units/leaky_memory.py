@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ranvier.compile import buffers
-from ranvier.core.checks import Refusal
+from ranvier.core.checks import refuse_second_derivative
 from ranvier.nn.units.courses import leaky_sum, stacked, unrounded
 
 _TANH_SLOPE, _TANH_SCALE = 2 / 3, 1.7159  # LeCun's tanh, which is about 1 at 1
@@ -152,13 +152,7 @@ class _Memory(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise Refusal(
-                "ELM",
-                expected="a first derivative",
-                got="create_graph=True",
-                do="Run the forward pass inside ranvier.backend('reference').",
-            )
+        refuse_second_derivative("ELM")
         learns_tau = ctx.needs_input_grad[4] or ctx.needs_input_grad[5]
         with unrounded(grads[0]):
             return None, None, *_backward(ctx.activation, learns_tau, grads[0], *ctx.saved_tensors)

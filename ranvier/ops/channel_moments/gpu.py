@@ -1,7 +1,5 @@
 """Moments of channels and lines through them on a GPU: one pass over memory each."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 import torch
 import triton
 import triton.language as tl

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ranvier.compile.plan import _interpreting
 from ranvier.compile.scan import wants_reference
-from ranvier.core.checks import Refusal
+from ranvier.core.checks import Refusal, refuse_second_derivative
 from ranvier.ops.delayed_linear import reference
 from ranvier.ops.delayed_linear.shapes import Kind
 
@@ -71,13 +71,7 @@ class _DelayedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise Refusal(
-                "delayed_linear",
-                expected="a first derivative",
-                got="create_graph=True",
-                do="Run the forward pass inside ranvier.backend('reference').",
-            )
+        refuse_second_derivative("delayed_linear")
         weight, delay, sigma, *kept = ctx.saved_tensors
         needs = ctx.needs_input_grad[2], any(ctx.needs_input_grad[3:])
         found = ctx.part.backward(ctx.window, ctx.steps, weight, delay, sigma, kept, grads[0], *needs)

@@ -1,7 +1,5 @@
 """CPU kernels of a delayed linear layer for input that is mostly not zero: tiles of 8 steps by 16 samples in registers."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 import numpy as np
 
 from ranvier.ops.delayed_linear.vectors import LANES, STEPS, ahead_2, ahead_any, back_2, back_any

@@ -5,8 +5,6 @@ be padding. Samples go in chunks. A chunk's spikes are sorted by input and, for 
 where its sample and step lie in the chunk's line [samples, outputs of a block, steps].
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 from math import ceil, exp
 
 import numpy as np

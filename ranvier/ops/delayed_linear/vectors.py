@@ -3,8 +3,6 @@
 Places are those of elements in a flat array. All are functions of a module: Numba's cache does not know closures again.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils

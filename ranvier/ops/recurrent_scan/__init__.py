@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ranvier.compile.plan import Layout, Plan, prepared
-from ranvier.core.checks import Refusal
+from ranvier.compile.plan import Plan, prepared, summed
+from ranvier.core.checks import Refusal, refuse_second_derivative
 
 
 class _Recurrent(torch.autograd.Function):
@@ -37,13 +37,7 @@ class _Recurrent(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise Refusal(
-                "fused recurrent neurons",
-                expected="a first derivative",
-                got="create_graph=True",
-                do="Run the forward pass inside ranvier.backend('reference').",
-            )
+        refuse_second_derivative("fused recurrent neurons")
         plan: Plan = ctx.plan
         weight, z, y, *rest = ctx.saved_tensors
         values, kept = rest[: plan.given], rest[plan.given :]
@@ -79,7 +73,7 @@ class _Recurrent(torch.autograd.Function):
                 gone = gc[0] @ weight if ctx.temporal and len(gc) else torch.zeros_like(z)
         learnt = dict(zip(plan.program.learnt, found.parameters, strict=True))
         gp = [
-            _summed(learnt[k], layout).reshape(value.shape) if k in learnt else None
+            summed(learnt[k], layout).reshape(value.shape) if k in learnt else None
             for k, value, layout in zip(plan.program.parameters, values, plan.layouts, strict=True)
         ]
         initial = found.initial if any(needs[plan.given :]) else [None] * states
@@ -163,7 +157,3 @@ def _clock(word: Tensor, steps: int) -> Tensor:
     if word.dtype == torch.float64:
         return (word + later).remainder(2**32)
     return (word.view(torch.int32) + later.to(torch.int32)).view(torch.float32)
-
-
-def _summed(g: Tensor, layout: Layout | None) -> Tensor:
-    return g.sum() if layout is None else g.reshape(-1, layout.number, layout.inner).sum((0, 2))

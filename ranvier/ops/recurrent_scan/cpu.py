@@ -6,7 +6,6 @@ from functools import cache
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +15,12 @@ from ranvier.compile.kernel import Variant
 from ranvier.compile.llvm import source
 from ranvier.compile.plan import Plan
 from ranvier.compile.program import Program
+from ranvier.ops.native import NUMBERS
 from ranvier.ops.recurrent_scan import kernels
 from ranvier.ops.recurrent_scan.step import Gradients, Outcome, Slot, parameters, slots, variants
 from ranvier.ops.recurrent_scan.vectors import LANES
 
 _CHUNK, _SMALL_CHUNK = 16, 4
-_NUMBERS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 @cache
@@ -102,7 +101,7 @@ def forward(
     variant, _ = variants(plan)
     address, _code = _built(plan.program, variant, False)
     table = _addresses(slots(plan, variant, False, per, sizes.batch, given))
-    kernels.forward(_NUMBERS[number])(
+    kernels.forward(NUMBERS[number])(
         sizes.chunks,
         4 * x.numel(),
         sizes.flat(x),
@@ -161,7 +160,7 @@ def backward(
     _, variant = variants(plan, tuple(records))
     address, _code = _built(program, variant, True)
     table = _addresses(slots(plan, variant, True, per, sizes.batch, given))
-    kernels.backward(_NUMBERS[number])(
+    kernels.backward(NUMBERS[number])(
         sizes.chunks,
         4 * y.numel(),
         sizes.flat(y[:0] if gy is None else gy),
@@ -190,7 +189,7 @@ def _weights(sizes: _Sizes, gc: Tensor, z: Tensor, y: Tensor, bits: Tensor, grad
         return found.addmm_(gc[:1].reshape(-1, width).t(), z.reshape(-1, width)) if len(y) else found
     found = empty((width, width), dtype=number)
     block = max(64, -(-width // (64 * torch.get_num_threads())) * 64)
-    kernels.weight_gradient(_NUMBERS[number])(
+    kernels.weight_gradient(NUMBERS[number])(
         -(-width // block),
         active * width // 4 + y.numel() // 16,
         gc.view(-1, width),

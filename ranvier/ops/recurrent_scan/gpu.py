@@ -68,7 +68,7 @@ _graphs = _Graphs()
 
 def capture(loop: Callable[[], None]) -> Replay:
     """What does again on the GPU all that the loop does. It runs once before, by which all its kernels are loaded."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         loop()

@@ -4,8 +4,6 @@ A chunk of samples goes through all steps on one thread. Each step adds up the r
 multiplies where many did, and then calls the neuron's own kernel, on a table that is written anew for the step.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 from functools import cache
 from typing import Any
 

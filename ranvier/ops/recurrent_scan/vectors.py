@@ -1,7 +1,5 @@
 """What the CPU kernels do in vectors of their own making: a tile of a matrix product, and which numbers of a row are not 0."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 from typing import Any
 
 import llvmlite.binding as llvm

@@ -3,7 +3,8 @@
 A panel is [I, PANEL]: PANEL rows of x turned round, which stay in the second-level cache while every synapse reads them.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ranvier.compile.buffers import empty
-from ranvier.ops.native import Kernel, cube, inlined, vector
+from ranvier.ops.native import NUMBERS, Kernel, cube, inlined, vector
 from ranvier.ops.spike_pack.vectors import dots_32, weighted_32
 
 PANEL = 32
@@ -30,7 +31,7 @@ def product(pointer: Tensor, index: Tensor, values: Tensor, x: Tensor, rows: int
     """[rows, O] from panels of x: the sum of values times x over each neuron's synapses."""
     neurons = len(pointer) - 1
     out = empty((len(x), neurons, PANEL), values.dtype)
-    kernel = _product_32 if values.dtype == torch.float32 else _product_64
+    kernel = _product_kernel(NUMBERS[values.dtype])
     kernel(len(x), PANEL * len(x) * len(index), pointer, index, values, x, out)
     return out.transpose(1, 2).reshape(-1, neurons)[:rows]
 
@@ -39,7 +40,7 @@ def values_gradient(pointer: Tensor, index: Tensor, x: Tensor, grad: Tensor) -> 
     """[synapses] from panels of x and of the output's gradient: the sum of their products over all rows."""
     neurons = len(pointer) - 1
     found = torch.empty(len(index), dtype=grad.dtype)
-    kernel = _values_32 if grad.dtype == torch.float32 else _values_64
+    kernel = _values_kernel(NUMBERS[grad.dtype])
     kernel(-(-neurons // _TARGETS), PANEL * len(x) * len(index), pointer, index, x, grad, found)
     return found
 
@@ -67,25 +68,19 @@ def _values(pointer, index, x, grad, found, low, high):
             dots_32(found, grad, place, x, panel * inputs * PANEL, index, at, pointer[j + 1] - at)
 
 
-@Kernel
-def _product_32(table, low, high):
-    pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float32)
-    _product(pointer, index, values, cube(table, 3, np.float32), cube(table, 4, np.float32), low, high)
+@cache
+def _product_kernel(number: Any) -> Kernel:
+    def sparse_product(table, low, high):
+        pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, number)
+        _product(pointer, index, values, cube(table, 3, number), cube(table, 4, number), low, high)
+
+    return Kernel(sparse_product)
 
 
-@Kernel
-def _values_32(table, low, high):
-    pointer, index, found = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 4, np.float32)
-    _values(pointer, index, cube(table, 2, np.float32), cube(table, 3, np.float32), found, low, high)
+@cache
+def _values_kernel(number: Any) -> Kernel:
+    def sparse_values(table, low, high):
+        pointer, index, found = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 4, number)
+        _values(pointer, index, cube(table, 2, number), cube(table, 3, number), found, low, high)
 
-
-@Kernel
-def _product_64(table, low, high):
-    pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float64)
-    _product(pointer, index, values, cube(table, 3, np.float64), cube(table, 4, np.float64), low, high)
-
-
-@Kernel
-def _values_64(table, low, high):
-    pointer, index, found = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 4, np.float64)
-    _values(pointer, index, cube(table, 2, np.float64), cube(table, 3, np.float64), found, low, high)
+    return Kernel(sparse_values)

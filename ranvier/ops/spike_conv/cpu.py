@@ -4,14 +4,12 @@ With channels last a pixel is a row of channels, and an output pixel a row whose
 window, numbered by their place in it: from there on it is the all-to-all layer.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ranvier.compile.buffers import empty
-from ranvier.ops.native import Kernel, integer, vector
+from ranvier.ops.native import Kernel, integer, sizes, vector
 from ranvier.ops.spike_conv.window import Window, size_after
 from ranvier.ops.spike_linear import cpu as linear
 
@@ -45,31 +43,20 @@ def windows(
     n, channels, height, width = shape
     after = size_after(shape, weight, window)
     found = torch.zeros(n * after[0] * after[1] + 1, dtype=torch.int64)
-    sizes = (channels, height, width, *after, *weight[2:], *window.stride, *window.padding, *window.dilation)
+    given = (channels, height, width, *after, *weight[2:], *window.stride, *window.padding, *window.dilation)
     blocks, work = -(-n * after[0] // _ROWS), len(found)
-    _counted(blocks, work, pointer, found, *sizes)
+    _counted(blocks, work, pointer, found, *given)
     torch.cumsum(found, 0, out=found)
     places = empty((int(found[-1]),), torch.int32)
-    _listed(blocks, 4 * len(places), pointer, found, *sizes, index, places)
+    _listed(blocks, 4 * len(places), pointer, found, *given, index, places)
     return found, places
 
 
 @Kernel
 def _counted(table, low, high):
     pointer, found = vector(table, 0, np.int64), vector(table, 1, np.int64)
-    height, width, height_after, width_after = (
-        integer(table, 3),
-        integer(table, 4),
-        integer(table, 5),
-        integer(table, 6),
-    )
-    kernel_y, kernel_x, stride_y, stride_x = integer(table, 7), integer(table, 8), integer(table, 9), integer(table, 10)
-    padding_y, padding_x, step_y, step_x = (
-        integer(table, 11),
-        integer(table, 12),
-        integer(table, 13),
-        integer(table, 14),
-    )
+    height, width, height_after, width_after, kernel_y, kernel_x = sizes(table, 3)
+    stride_y, stride_x, padding_y, padding_x, step_y, step_x = sizes(table, 9)
     for row in range(low * _ROWS, min(high * _ROWS, (found.size - 1) // max(width_after, 1))):
         picture, y = row // height_after, row % height_after
         for x in range(width_after):
@@ -89,19 +76,8 @@ def _counted(table, low, high):
 def _listed(table, low, high):
     pointer, found = vector(table, 0, np.int64), vector(table, 1, np.int64)
     channels = integer(table, 2)
-    height, width, height_after, width_after = (
-        integer(table, 3),
-        integer(table, 4),
-        integer(table, 5),
-        integer(table, 6),
-    )
-    kernel_y, kernel_x, stride_y, stride_x = integer(table, 7), integer(table, 8), integer(table, 9), integer(table, 10)
-    padding_y, padding_x, step_y, step_x = (
-        integer(table, 11),
-        integer(table, 12),
-        integer(table, 13),
-        integer(table, 14),
-    )
+    height, width, height_after, width_after, kernel_y, kernel_x = sizes(table, 3)
+    stride_y, stride_x, padding_y, padding_x, step_y, step_x = sizes(table, 9)
     index, places = vector(table, 15, np.int32), vector(table, 16, np.int32)
     for row in range(low * _ROWS, min(high * _ROWS, (found.size - 1) // max(width_after, 1))):
         picture, y = row // height_after, row % height_after

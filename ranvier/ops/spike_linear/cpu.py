@@ -4,7 +4,8 @@ Both add up rows of a matrix in vector registers. For the weights the rows are t
 second-level cache, and a chunk's indices are turned round first, so that no two threads add to the same place.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ranvier.compile.buffers import empty
-from ranvier.ops.native import Kernel, inlined, matrix, vector
+from ranvier.ops.native import NUMBERS, Kernel, inlined, matrix, vector
 from ranvier.ops.spike_pack.vectors import (
     add_16,
     add_32,
@@ -42,7 +43,7 @@ def forward(pointer: Tensor, index: Tensor, values: Tensor | None, weight: Tenso
     turned = _padded(weight.t())
     start = weight.new_zeros(outputs) if bias is None else bias.contiguous()
     out = empty((rows, outputs), weight.dtype)
-    kernel = _forward_32 if weight.dtype == torch.float32 else _forward_64
+    kernel = _forward_kernel(NUMBERS[weight.dtype])
     work = outputs * (rows + len(index))
     kernel(-(-rows // _ROWS), work, pointer, index, _given(values, weight.dtype), turned, start, out)
     return out
@@ -55,7 +56,7 @@ def weight_gradient(pointer: Tensor, index: Tensor, values: Tensor | None, grad:
     begins = torch.zeros(chunks, inputs + 2, dtype=torch.int64)
     row, given = empty(index.shape, torch.int32), _given(values, grad.dtype)
     turned, padded = empty(given.shape, grad.dtype), _padded(grad)
-    turn, gather = (_turn_32, _gather_32) if grad.dtype == torch.float32 else (_turn_64, _gather_64)
+    turn, gather = (kernel(NUMBERS[grad.dtype]) for kernel in (_turn_kernel, _gather_kernel))
     turn(chunks, 4 * len(index), pointer, index, given, begins, row, turned)
     found = empty((inputs, padded.shape[1]), grad.dtype)
     gather(-(-inputs // _INPUTS), outputs * len(index), begins, row, turned, padded, found)
@@ -170,43 +171,30 @@ def _gather(begins, row, values, grad, found, low, high):
             column += width
 
 
-@Kernel
-def _forward_32(table, low, high):
-    pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float32)
-    weight, start, out = matrix(table, 3, np.float32), vector(table, 4, np.float32), matrix(table, 5, np.float32)
-    _forward(pointer, index, values, weight, start, out, low, high)
+@cache
+def _forward_kernel(number: Any) -> Kernel:
+    def spike_forward(table, low, high):
+        pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, number)
+        weight, start, out = matrix(table, 3, number), vector(table, 4, number), matrix(table, 5, number)
+        _forward(pointer, index, values, weight, start, out, low, high)
+
+    return Kernel(spike_forward)
 
 
-@Kernel
-def _turn_32(table, low, high):
-    pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float32)
-    begins, row, turned = matrix(table, 3, np.int64), vector(table, 4, np.int32), vector(table, 5, np.float32)
-    _turn(pointer, index, values, begins, row, turned, low, high)
+@cache
+def _turn_kernel(number: Any) -> Kernel:
+    def spike_turn(table, low, high):
+        pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, number)
+        begins, row, turned = matrix(table, 3, np.int64), vector(table, 4, np.int32), vector(table, 5, number)
+        _turn(pointer, index, values, begins, row, turned, low, high)
+
+    return Kernel(spike_turn)
 
 
-@Kernel
-def _gather_32(table, low, high):
-    begins, row, values = matrix(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float32)
-    grad, found = matrix(table, 3, np.float32), matrix(table, 4, np.float32)
-    _gather(begins, row, values, grad, found, low, high)
+@cache
+def _gather_kernel(number: Any) -> Kernel:
+    def spike_gather(table, low, high):
+        begins, row, values = matrix(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, number)
+        _gather(begins, row, values, matrix(table, 3, number), matrix(table, 4, number), low, high)
 
-
-@Kernel
-def _forward_64(table, low, high):
-    pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float64)
-    weight, start, out = matrix(table, 3, np.float64), vector(table, 4, np.float64), matrix(table, 5, np.float64)
-    _forward(pointer, index, values, weight, start, out, low, high)
-
-
-@Kernel
-def _turn_64(table, low, high):
-    pointer, index, values = vector(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float64)
-    begins, row, turned = matrix(table, 3, np.int64), vector(table, 4, np.int32), vector(table, 5, np.float64)
-    _turn(pointer, index, values, begins, row, turned, low, high)
-
-
-@Kernel
-def _gather_64(table, low, high):
-    begins, row, values = matrix(table, 0, np.int64), vector(table, 1, np.int32), vector(table, 2, np.float64)
-    grad, found = matrix(table, 3, np.float64), matrix(table, 4, np.float64)
-    _gather(begins, row, values, grad, found, low, high)
+    return Kernel(spike_gather)

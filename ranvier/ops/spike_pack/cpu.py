@@ -1,7 +1,5 @@
 """Packing on the CPU: 64 numbers become a word, a word becomes the numbers of its bits."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Packing on a GPU: each instance of a kernel makes or reads BLOCK words."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 import torch
 import triton
 import triton.language as tl

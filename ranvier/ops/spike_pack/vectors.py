@@ -4,8 +4,6 @@ Places are those of elements in an array of any number of axes in row-major orde
 the types of their arguments: Numba's cache does not know closures again.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils

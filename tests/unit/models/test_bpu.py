@@ -129,11 +129,8 @@ def test_pools_are_put_in_order():
     assert np.array_equal(ordered.matrix().toarray(), brain().matrix().toarray()[np.ix_(place, place)])
 
 
-def test_the_larvas_pools_have_the_published_sizes():
-    try:
-        larva = LarvalDrosophila().load("all")
-    except Refusal as why:
-        pytest.skip(str(why))
+def test_the_larvas_pools_have_the_published_sizes(where_it_is):
+    larva = where_it_is(lambda: LarvalDrosophila().load("all"))
     ordered, senses, outputs = in_pools(larva)
     assert (len(ordered), senses, outputs) == (2952, 430, 218)
 

@@ -68,11 +68,8 @@ def test_a_connectome_becomes_its_synapses():
         SparseLinear.from_connectome(wiring, signs=[1.0])
 
 
-def test_a_fly_larvas_brain_runs():
-    try:
-        brain = LarvalDrosophila().load("all")
-    except (FileNotFoundError, OSError, Refusal) as missing:
-        pytest.skip(f"larval connectome: {missing}")
+def test_a_fly_larvas_brain_runs(where_it_is):
+    brain = where_it_is(lambda: LarvalDrosophila().load("all"))
     layer = SparseLinear.from_connectome(brain, scale=0.01)
     y = layer(torch.rand(2, 3, len(brain)))
     assert y.shape == (2, 3, 3591) and len(layer.values) == brain.matrix().nnz > 100_000

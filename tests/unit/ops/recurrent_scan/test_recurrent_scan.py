@@ -17,6 +17,7 @@ from torch import nn
 import ranvier
 from ranvier.core.checks import Refusal
 from ranvier.ops import recurrent_scan
+from ranvier.ops.native import NUMBERS
 from ranvier.ops.recurrent_scan import cpu, gpu
 
 FUSED = Path(__file__).parents[3] / "contract" / "test_fused.py"
@@ -274,7 +275,7 @@ def test_the_crossover_is_the_one_that_was_measured(width, limits, monkeypatch):
     layer = ranvier.Recurrent(ranvier.LIF(tau=1.0), nn.Linear(width, width, bias=False))
     nn.init.zeros_(layer.synapse.weight)
     x, summed = torch.zeros(3, 16, width), []
-    kernel = cpu.kernels.weight_gradient(cpu._NUMBERS[torch.float32])
+    kernel = cpu.kernels.weight_gradient(NUMBERS[torch.float32])
     monkeypatch.setattr(
         cpu.kernels, "weight_gradient", lambda number: lambda *given: [summed.append(1), kernel(*given)]
     )
