@@ -13,7 +13,7 @@ from types import MappingProxyType
 from llvmlite import ir
 
 from ranvier.compile.kernel import Variant, arguments, is_size
-from ranvier.compile.llvm_operations import I32, I64, LANES, PTR, STORED, Math, bytes_of, splat
+from ranvier.compile.llvm_operations import I32, I64, LANES, PTR, STORED, Math, bytes_of, loop, splat
 from ranvier.compile.program import Program
 from ranvier.compile.symbol import BOOLEAN, Symbol, inputs, topological
 
@@ -34,7 +34,7 @@ class _Kernel:
         self.module = ir.Module(name="kernel")
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), name="kernel")
         self.b = b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.math = Math(self.module, b, self.number)
+        self.math, self.loop = Math(self.module, b, self.number), partial(loop, b)
         table, low, high = function.args
         self.arg = {}
         for position, name in enumerate(arguments(program, variant, backward)):
@@ -266,40 +266,9 @@ class _Kernel:
         return _Lazy({**self.scalars, **kept}, places, lambda name: given[name] if name in given else self.get(name, j))
 
     def evaluate(self, outputs: Sequence[Symbol], env: "Mapping[int, ir.Value] | _Lazy") -> list[ir.Value]:
-        """The values of symbols; each is computed once."""
-        done: dict[int, ir.Value] = {}
-
-        def value(symbol: Symbol) -> ir.Value:
-            if symbol.number not in done:
-                known = env.find(symbol) if isinstance(env, _Lazy) else env.get(symbol.number)
-                if known is None:
-                    known = (
-                        self.math.constant(symbol.value)
-                        if symbol.op == "constant"
-                        else self.math.apply(symbol, [value(a) for a in symbol.args])
-                    )
-                done[symbol.number] = known
-            return done[symbol.number]
-
-        return [value(symbol) for symbol in outputs]
+        return self.math.evaluate(outputs, env.find if isinstance(env, _Lazy) else lambda s: env.get(s.number))
 
     # --- loops, loads and stores
-
-    @contextmanager
-    def loop(self, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
-        b = self.b
-        before = b.block
-        head, body, done = (b.append_basic_block(k) for k in ("head", "body", "done"))
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(I64)
-        i.add_incoming(start, before)
-        b.cbranch(b.icmp_unsigned("<", i, stop), body, done)
-        b.position_at_end(body)
-        yield i
-        i.add_incoming(b.add(i, I64(step)), b.block)
-        b.branch(head)
-        b.position_at_end(done)
 
     @contextmanager
     def segments(self, reverse: bool = False) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:

@@ -1,7 +1,8 @@
 """The operations of LLVM kernels, on vectors of LANES numbers: one line each, and the polynomials behind some."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -30,6 +31,23 @@ def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     )
 
 
+@contextmanager
+def loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+    """The body for start, start + step ... below stop."""
+    before = b.block
+    head, body, done = (b.append_basic_block(k) for k in ("head", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(I64)
+    i.add_incoming(start, before)
+    b.cbranch(b.icmp_unsigned("<", i, stop), body, done)
+    b.position_at_end(body)
+    yield i
+    i.add_incoming(b.add(i, I64(step)), b.block)
+    b.branch(head)
+    b.position_at_end(done)
+
+
 class Math:
     """One line per operation."""
 
@@ -47,26 +65,48 @@ class Math:
     def apply(self, symbol: Symbol, args: list[ir.Value]) -> ir.Value:
         return OPERATIONS[symbol.op](self, self.b, symbol.value, *args)
 
+    def evaluate(self, outputs: Sequence[Symbol], known: Callable[[Symbol], ir.Value | None]) -> list[ir.Value]:
+        """The values of symbols, from what is `known`; each is computed once."""
+        done: dict[int, ir.Value] = {}
+
+        def value(symbol: Symbol) -> ir.Value:
+            if symbol.number not in done:
+                there = known(symbol)
+                if there is None:
+                    there = (
+                        self.constant(symbol.value)
+                        if symbol.op == "constant"
+                        else self.apply(symbol, [value(a) for a in symbol.args])
+                    )
+                done[symbol.number] = there
+            return done[symbol.number]
+
+        return [value(symbol) for symbol in outputs]
+
     def call(self, name: str, *args: ir.Value) -> ir.Value:
         """An LLVM intrinsic on vectors."""
-        return self._declared(f"llvm.{name}.{self.suffix}", self.vector, [a.type for a in args], list(args))
+        return self.declared(f"llvm.{name}.{self.suffix}", self.vector, list(args))
 
     def masked(self, what: str, kind: ir.Type, args: list[ir.Value]) -> ir.Value:
         element = {_FLOAT: "f32", _DOUBLE: "f64", _HALF: "f16", I16: "i16"}[kind.element]
         result = kind if what == "load" else ir.VoidType()
-        return self._declared(f"llvm.masked.{what}.v{LANES}{element}.p0", result, [a.type for a in args], args)
+        return self.declared(f"llvm.masked.{what}.v{LANES}{element}.p0", result, args)
 
     def prefetch(self, address: ir.Value) -> None:
         """Bring what lies there into the caches; an address past an array's end does no harm."""
         read, near, data = I32(0), I32(3), I32(1)
-        self._declared("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32], [address, read, near, data])
+        self.declared("llvm.prefetch.p0", ir.VoidType(), [address, read, near, data], [PTR, I32, I32, I32])
 
     def copied(self, target: ir.Value, source: ir.Value, size: ir.Value) -> None:
         """Copy `size` bytes."""
         kinds = [PTR, PTR, I64, ir.IntType(1)]
-        self._declared("llvm.memcpy.p0.p0.i64", ir.VoidType(), kinds, [target, source, size, kinds[3](0)])
+        self.declared("llvm.memcpy.p0.p0.i64", ir.VoidType(), [target, source, size, kinds[3](0)], kinds)
 
-    def _declared(self, name: str, result: ir.Type, kinds: list[ir.Type], args: list[ir.Value]) -> ir.Value:
+    def declared(
+        self, name: str, result: ir.Type, args: list[ir.Value], kinds: list[ir.Type] | None = None
+    ) -> ir.Value:
+        """A call of a function that LLVM or the system has."""
+        kinds = [a.type for a in args] if kinds is None else kinds
         if name not in self.module.globals:
             ir.Function(self.module, ir.FunctionType(result, kinds), name=name)
         return self.b.call(self.module.globals[name], args)
@@ -113,7 +153,7 @@ class Math:
             y = self.fma(y, r, c(term))
         y = b.fadd(self.fma(y, b.fmul(r, r), r), c(1.0))
         kind = ir.VectorType(I32, LANES)
-        whole = self._declared(f"llvm.fptosi.sat.v{LANES}i32.{self.suffix}", kind, [self.vector], [n])
+        whole = self.declared(f"llvm.fptosi.sat.v{LANES}i32.{self.suffix}", kind, [n])
         half = b.ashr(whole, ir.Constant(kind, [I32(1)] * LANES))
         for part in (half, b.sub(whole, half)):  # in two factors, so that neither overflows
             biased = b.add(part, ir.Constant(kind, [I32(127)] * LANES))
@@ -171,7 +211,7 @@ class Math:
         name = "erf" if self.number is _DOUBLE else "erff"
         result = ir.Constant(self.vector, ir.Undefined)
         for lane in map(I32, range(LANES)):
-            one = self._declared(name, self.number, [self.number], [self.b.extract_element(x, lane)])
+            one = self.declared(name, self.number, [self.b.extract_element(x, lane)])
             result = self.b.insert_element(result, one, lane)
         return result
 

@@ -6,7 +6,7 @@ number. No two blocks may write to the same place.
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -38,20 +38,32 @@ class Kernel:
 
     def __call__(self, blocks: int, work: int, *arguments: Tensor | int | float) -> None:
         """Run over `blocks` blocks, on one thread where `work` (about the sums to do) is little."""
+        table = tabled(arguments)
+        share(self.code(), table.ctypes.data, blocks, work)
+
+    def code(self) -> Any:
+        """The C function of (address of a table, low, high), compiled where it is not yet."""
         if self.compiled is None:
             signature = types.void(types.CPointer(types.int64), types.int64, types.int64)
             made = numba.cfunc(signature, cache=True, fastmath=_FAST, error_model="numpy")(self.function)
             self.compiled = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(made.address)
             self.made = made  # the code lives as long as this
-        table = np.zeros((len(arguments), _SLOT), np.int64)
-        for row, argument in zip(table, arguments, strict=True):
-            if isinstance(argument, Tensor):
-                row[: 1 + argument.ndim] = argument.data_ptr(), *argument.shape
-            elif isinstance(argument, float):
-                row[:1] = np.float64(argument).view(np.int64)
-            else:
-                row[0] = argument
-        share(self.compiled, table.ctypes.data, blocks, work)
+        return self.compiled
+
+
+def tabled(arguments: Sequence[Tensor | np.ndarray | int | float]) -> np.ndarray:
+    """Arguments as a kernel finds them."""
+    table = np.zeros((len(arguments), _SLOT), np.int64)
+    for row, argument in zip(table, arguments, strict=True):
+        if isinstance(argument, Tensor):
+            row[: 1 + argument.ndim] = argument.data_ptr(), *argument.shape
+        elif isinstance(argument, np.ndarray):
+            row[: 1 + argument.ndim] = argument.ctypes.data, *argument.shape
+        elif isinstance(argument, float):
+            row[:1] = np.float64(argument).view(np.int64)
+        else:
+            row[0] = argument
+    return table
 
 
 def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -60,7 +72,7 @@ def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 @intrinsic
-def _pointer(typing, address):
+def pointer(typing, address):
     def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
@@ -105,25 +117,25 @@ def real(table, slot):
 def vector(table, slot, dtype):
     """Argument `slot`, a tensor of one axis."""
     at = slot * _SLOT
-    return numba.carray(_pointer(table[at]), (table[at + 1],), dtype)
+    return numba.carray(pointer(table[at]), (table[at + 1],), dtype)
 
 
 @register_jitable
 def matrix(table, slot, dtype):
     """Argument `slot`, a tensor of two axes."""
     at = slot * _SLOT
-    return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2]), dtype)
+    return numba.carray(pointer(table[at]), (table[at + 1], table[at + 2]), dtype)
 
 
 @register_jitable
 def cube(table, slot, dtype):
     """Argument `slot`, a tensor of three axes."""
     at = slot * _SLOT
-    return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2], table[at + 3]), dtype)
+    return numba.carray(pointer(table[at]), (table[at + 1], table[at + 2], table[at + 3]), dtype)
 
 
 @register_jitable
 def four(table, slot, dtype):
     """Argument `slot`, a tensor of four axes."""
     at = slot * _SLOT
-    return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2], table[at + 3], table[at + 4]), dtype)
+    return numba.carray(pointer(table[at]), (table[at + 1], table[at + 2], table[at + 3], table[at + 4]), dtype)

@@ -1,0 +1,192 @@
+"""One step of many neurons in place, for engines: states are updated where they lie, and who is active is listed.
+
+A kernel is `void f(i64* args, i64 low, i64 high)` and works on the vectors low..high of `LANES` neighbouring neurons. `args`
+holds the number of neurons, the step, the addresses of the list and of its length, then those of inputs and outputs.
+What follows from parameters alone is computed once, by a kernel of its own.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from ranvier.compile.build import build_llvm
+from ranvier.compile.llvm_operations import I32, I64, LANES, PTR, STORED, Math, loop, splat
+from ranvier.compile.program import Program
+from ranvier.compile.symbol import BOOLEAN, Symbol, inputs, topological
+
+
+@dataclass(eq=False)
+class Advance:
+    """A neuron's step made ready for a number of neurons: `table` is what its kernel `call` is given.
+
+    Arrays: x, what comes in; y, what goes out; states; `active`, who gives out something, of which `count[0]` are valid.
+    """
+
+    call: Any
+    table: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    states: dict[str, np.ndarray]
+    active: np.ndarray
+    count: np.ndarray
+    fixed: list[np.ndarray] = field(repr=False)
+
+    @property
+    def address(self) -> int:
+        """Where the kernel's code lies."""
+        return address(self.call)
+
+    def __call__(self) -> np.ndarray:
+        """Advance all neurons by one step from the present `x`; who is active."""
+        self.count[0] = 0
+        self.call(self.table.ctypes.data, 0, -(-len(self.x) // LANES))
+        self.table[1] += 1
+        return self.active[: self.count[0]]
+
+
+def advance(
+    program: Program,
+    parameters: dict[str, np.ndarray],
+    rest: Sequence[float],
+    neurons: int,
+    x: np.ndarray | None = None,
+) -> Advance:
+    """The step of `program` for `neurons` neurons; a parameter has one value, or one for each neuron.
+
+    >>> from ranvier.nn.neurons.lif import LIF
+    >>> lif = LIF(tau=2.0)
+    >>> step = advance(lif._program(()), {k: np.float32([getattr(lif, k)]) for k in lif.declared}, [0.0], 3)
+    >>> step.x[:] = [0.0, 1.0, 3.0]; step().tolist(), step.states["v"].tolist()
+    ([2], [0.0, 0.5, 0.0])
+    """
+    call, fixed = prepared(program, parameters, neurons)
+    x = np.zeros(neurons, np.float32) if x is None else x
+    y = np.zeros(neurons, np.float32)
+    states = {k: np.full(neurons, r, np.float32) for k, r in zip(program.states, rest, strict=True)}
+    active, count = np.zeros(neurons + LANES, np.int32), np.zeros(1, np.int64)
+    given: list[np.ndarray] = [x, *states.values(), *fixed]
+    arrays: list[np.ndarray] = [active, count, *given, y, *states.values()]
+    table = np.array([neurons, 0, *(a.ctypes.data for a in arrays)], np.int64)
+    return Advance(call, table, x, y, states, active, count, fixed)
+
+
+def prepared(program: Program, parameters: dict[str, np.ndarray], neurons: int) -> tuple[Any, list[np.ndarray]]:
+    """The kernel, and what it uses that follows from parameters alone.
+
+    Its table: neurons, step, list, count, then x, the states, what is fixed, then y and the states once more.
+    """
+    values = [np.ascontiguousarray(parameters[k], np.float32).reshape(-1) for k in program.parameters]
+    named = {f"p:{k}": value for k, value in zip(program.parameters, values, strict=True)}
+    fixed = _fixed(program, named, neurons)
+    return build_llvm(_step(program, tuple(len(f) == 1 for f in fixed))), fixed
+
+
+def address(call: Any) -> int:
+    """Where a kernel's code lies."""
+    return ctypes.cast(call, ctypes.c_void_p).value or 0
+
+
+@cache
+def _step(program: Program, shared: tuple[bool, ...]) -> str:
+    names = ["x", *(f"s:{k}" for k in program.states)]
+    every = topological([program.output, *program.after, *program.fixed])
+    symbols = {s.value: s for s in every if s.op == "input"}
+    given = [(symbols.get(name), False) for name in names] + list(zip(program.fixed, shared, strict=True))
+    return _elementwise(given, [program.output, *program.after], listed=True)
+
+
+def _fixed(program: Program, named: dict[str, np.ndarray], neurons: int) -> list[np.ndarray]:
+    """What the step uses of its parameters: one value where all it follows from have one, else one for each neuron."""
+    if not program.fixed:
+        return []
+    leaves = [s for s in topological(program.fixed) if s.op == "input"]
+    many = [any(len(named[k]) > 1 for k in inputs([f])) for f in program.fixed]
+    size = neurons if any(many) else 1
+    arrays = [np.broadcast_to(named[s.value], size).copy() if size > 1 else named[s.value] for s in leaves]
+    out = [np.zeros(size, np.float32) for _ in program.fixed]
+    source = _elementwise([(s, False) for s in leaves], [f.to() for f in program.fixed], listed=False)
+    table = np.array([size, 0, 0, 0, *(a.ctypes.data for a in (*arrays, *out))], np.int64)
+    build_llvm(source)(table.ctypes.data, 0, -(-size // LANES))
+    return [o if m else o[:1].copy() for o, m in zip(out, many, strict=True)]
+
+
+def _elementwise(given: Sequence[tuple[Symbol | None, bool]], outputs: Sequence[Symbol], listed: bool) -> str:
+    """A kernel from arrays, or single values that all share, to arrays; `listed`: who has an output that is not 0."""
+    module = ir.Module(name="kernel")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), name="kernel")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    number = STORED["float32"]
+    math = Math(module, b, number)
+    table, low, high = function.args
+
+    def word(position: int) -> ir.Value:
+        return b.load(b.gep(table, [I64(position)], source_etype=I64), typ=I64)
+
+    size, t = word(0), math.steps(word(1))
+    active, count = (b.inttoptr(word(i), PTR) for i in (2, 3))
+    places = [b.inttoptr(word(4 + i), PTR) for i in range(len(given) + len(outputs))]
+    once: dict[int, ir.Value] = {}
+    for (symbol, shared), place in zip(given, places, strict=False):
+        if symbol is not None and shared:
+            once[symbol.number] = _truth(math, symbol, math.splat(b.load(place, typ=number)))
+
+    def vectors(j: ir.Value, mask: ir.Value | None) -> None:
+        def at(place: ir.Value) -> ir.Value:
+            return b.gep(place, [j], source_etype=number)
+
+        def read(place: ir.Value) -> ir.Value:
+            if mask is None:
+                return b.load(at(place), typ=math.vector, align=4)
+            return math.masked("load", math.vector, [at(place), I32(4), mask, ir.Constant(math.vector, None)])
+
+        here = dict(once)
+        for (symbol, shared), place in zip(given, places, strict=False):
+            if symbol is not None and not shared:
+                here[symbol.number] = _truth(math, symbol, read(place))
+
+        def known(symbol: Symbol) -> ir.Value | None:
+            return t if symbol.op == "input" and symbol.value == "t" else here.get(symbol.number)
+
+        results = math.evaluate(outputs, known)
+        for value, place in zip(results, places[len(given) :], strict=True):
+            if mask is None:
+                b.store(value, at(place), align=4)
+            else:
+                math.masked("store", math.vector, [value, at(place), I32(4), mask])
+        if listed:
+            hot = math.compare("!=", results[0], math.constant(0.0))
+            _listed(math, b.and_(hot, mask) if mask is not None else hot, j, active, count)
+
+    whole = b.udiv(size, I64(LANES))
+    end = b.select(b.icmp_unsigned("<", high, whole), high, whole)
+    with loop(b, low, end) as i:
+        vectors(b.mul(i, I64(LANES)), None)
+    with b.if_then(b.icmp_unsigned(">", high, whole), likely=False):
+        j = b.mul(whole, I64(LANES))
+        lanes = ir.Constant(ir.VectorType(I32, LANES), [I32(i) for i in range(LANES)])
+        vectors(j, b.icmp_unsigned("<", lanes, splat(b, b.trunc(b.sub(size, j), I32), LANES)))
+    b.ret_void()
+    return str(module)
+
+
+def _truth(math: Math, symbol: Symbol, value: ir.Value) -> ir.Value:
+    return math.compare("!=", value, math.constant(0.0)) if symbol.op in BOOLEAN else value
+
+
+def _listed(math: Math, hot: ir.Value, j: ir.Value, active: ir.Value, count: ir.Value) -> None:
+    """Append the numbers of the lanes that are hot to the list."""
+    b, kind = math.b, ir.VectorType(I32, LANES)
+    bits = b.bitcast(hot, ir.IntType(LANES))
+    with b.if_then(b.icmp_unsigned("!=", bits, ir.IntType(LANES)(0)), likely=False):
+        lanes = ir.Constant(kind, [I32(i) for i in range(LANES)])
+        numbers = b.add(splat(b, b.trunc(j, I32), LANES), lanes)
+        before = b.load(count, typ=I64)
+        place = b.gep(active, [before], source_etype=I32)
+        math.declared(f"llvm.masked.compressstore.v{LANES}i32", ir.VoidType(), [numbers, place, hot])
+        found = math.declared(f"llvm.ctpop.i{LANES}", ir.IntType(LANES), [bits])
+        b.store(b.add(before, b.zext(found, I64)), count)

@@ -1,0 +1,1 @@
+"""Trained networks at work: the event-driven engine, hardware, export."""

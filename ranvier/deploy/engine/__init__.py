@@ -1,0 +1,1 @@
+"""The event-driven engine: networks that compute only where a spike is."""

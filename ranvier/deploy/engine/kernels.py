@@ -1,0 +1,343 @@
+"""The engine's loop: a list of operations, carried out step after step in one native call.
+
+Signals are what flows between operations: `value` [N], the numbers of those that are not 0 in `index`, and `mark`: how many
+these are, and whether all of them are exactly 1. An operation is a row of whole numbers: its code, sizes and addresses.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ranvier.ops.native import Kernel, inlined, integer, matrix, pointer, vector
+
+FIELDS = 16
+"""Words of an operation."""
+FRAME, LIST, FILL, DENSE, SCATTER, MAXIMUM, NEURON, ECHO, ARRIVE, TIME_POOL, RELABEL, OUT = range(12)
+
+
+@intrinsic
+def _call(typing, address, table, low, high):
+    """Call void f(i64* table, i64 low, i64 high) at an address."""
+
+    def generate(context, builder, signature, arguments):
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        builder.call(function, [builder.inttoptr(arguments[1], word.as_pointer()), *arguments[2:]])
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@inlined
+def _floats(address, size):
+    return numba.carray(pointer(address), (size,), np.float32)
+
+
+@inlined
+def _whole(address, size):
+    return numba.carray(pointer(address), (size,), np.int32)
+
+
+@inlined
+def _words(address, size):
+    return numba.carray(pointer(address), (size,), np.int64)
+
+
+@inlined
+def _list(op):
+    """LIST value index mark N: who is not 0."""
+    size = op[4]
+    value, index, mark = _floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2)
+    n, ones = 0, True
+    for i in range(size):
+        v = value[i]
+        index[n] = i
+        n += v != 0
+        ones &= (v == 0) | (v == 1)
+    mark[0], mark[1] = n, ones
+
+
+@inlined
+def _clear(value, index, mark):
+    for k in range(mark[0]):
+        value[index[k]] = np.float32(0)
+    mark[0], mark[1] = 0, 1
+
+
+@inlined
+def _frame(op, frame):
+    """FRAME value index mark N order: a frame of numbers."""
+    size = op[4]
+    value, index, mark, order = (_floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2), _whole(op[5], size))
+    _clear(value, index, mark)
+    n, ones = 0, True
+    for i in range(size):
+        v = frame[i]
+        if v != 0:
+            s = order[i]
+            value[s] = v
+            index[n] = s
+            n += 1
+            ones &= v == 1
+    mark[0], mark[1] = n, ones
+
+
+@inlined
+def _events(op, events, begin, end, once):
+    """FRAME from events: how many there are at each place; with `once` whether there are any."""
+    size = op[4]
+    value, index, mark, order = (_floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2), _whole(op[5], size))
+    _clear(value, index, mark)
+    n, ones = 0, True
+    for e in range(begin, end):
+        s = order[events[e]]
+        if value[s] == 0:
+            value[s] = np.float32(1)
+            index[n] = s
+            n += 1
+        elif not once:
+            value[s] += np.float32(1)
+            ones = False
+    mark[0], mark[1] = n, ones
+
+
+@inlined
+def _fill(op):
+    """FILL out bias N."""
+    size = op[3]
+    out, bias = _floats(op[1], size), _floats(op[2], size)
+    for j in range(size):
+        out[j] = bias[j]
+
+
+@inlined
+def _dense(op):
+    """DENSE value index mark inputs weights N out bias: rows of weights summed; without a bias, onto what is there."""
+    inputs, size = op[4], op[6]
+    value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
+    weights, out = numba.carray(pointer(op[5]), (inputs, size), np.float32), _floats(op[7], size)
+    if op[8] != 0:
+        bias = _floats(op[8], size)
+        for j in range(size):
+            out[j] = bias[j]
+    n, k = mark[0], 0
+    if mark[1] != 0:
+        while k + 4 <= n:
+            a, b, c, d = weights[index[k]], weights[index[k + 1]], weights[index[k + 2]], weights[index[k + 3]]
+            for j in range(size):
+                out[j] += (a[j] + b[j]) + (c[j] + d[j])
+            k += 4
+        while k < n:
+            a = weights[index[k]]
+            for j in range(size):
+                out[j] += a[j]
+            k += 1
+        return
+    while k + 4 <= n:
+        ia, ib, ic, id_ = index[k], index[k + 1], index[k + 2], index[k + 3]
+        a, b, c, d = weights[ia], weights[ib], weights[ic], weights[id_]
+        va, vb, vc, vd = value[ia], value[ib], value[ic], value[id_]
+        for j in range(size):
+            out[j] += (va * a[j] + vb * b[j]) + (vc * c[j] + vd * d[j])
+        k += 4
+    while k < n:
+        a, va = weights[index[k]], value[index[k]]
+        for j in range(size):
+            out[j] += va * a[j]
+        k += 1
+
+
+@inlined
+def _scatter(op):
+    """SCATTER value index mark inputs channels starts runs weights weight_step out_step out ring head.
+
+    Input i is channel i % channels of place i // channels; a place's runs are (first output, first weight, length), and
+    each channel moves outputs and weights on by its step. With a `ring` of that many slots outputs lie in the future.
+    """
+    inputs, channels = op[4], op[5]
+    value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
+    starts = _whole(op[6], inputs // channels + 1)
+    runs = numba.carray(pointer(op[7]), (1 << 40, 3), np.int32)
+    weights, out = _floats(op[8], 1 << 40), _floats(op[11], 1 << 40)
+    ring, shift = op[12], 0
+    if ring > 0:
+        shift = _words(op[13], 1)[0]
+    for k in range(mark[0]):
+        i = index[k]
+        v, place, channel = value[i], i // channels, i % channels
+        first, move = channel * op[9], channel * op[10]
+        for r in range(starts[place], starts[place + 1]):
+            o, w, length = np.int64(runs[r, 0]) + move, np.int64(runs[r, 1]) + first, np.int64(runs[r, 2])
+            if ring > 0:
+                o += shift
+                if o >= ring:
+                    o -= ring
+            for j in range(length):
+                out[o + j] += v * weights[w + j]
+
+
+@inlined
+def _maximum(op):
+    """MAXIMUM value index mark inputs channels starts runs out_value out_index out_mark N: of spikes, whether there is any."""
+    inputs, channels, size = op[4], op[5], op[11]
+    value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
+    starts = _whole(op[6], inputs // channels + 1)
+    runs = numba.carray(pointer(op[7]), (1 << 40, 3), np.int32)
+    out, listed, count = _floats(op[8], size), _whole(op[9], size + 16), _words(op[10], 2)
+    _clear(out, listed, count)
+    n = 0
+    for k in range(mark[0]):
+        i = index[k]
+        place, channel = i // channels, i % channels
+        for r in range(starts[place], starts[place + 1]):
+            o = runs[r, 0] + channel
+            if out[o] == 0:
+                listed[n] = o
+                n += 1
+            out[o] = max(out[o], value[i])
+    count[0], count[1] = n, mark[1]
+
+
+@inlined
+def _neuron(op):
+    """NEURON address table vectors mark ones."""
+    mark, table = _words(op[4], 2), _words(op[2], 2)
+    mark[0] = 0
+    _call(op[1], op[2], 0, op[3])
+    table[1] += 1
+    mark[1] = op[5]
+
+
+@inlined
+def _echo(op):
+    """ECHO value index mark N past delays count slots head out_value out_index out_mark: the input of some steps ago."""
+    size, delays, slots = op[4], _whole(op[6], op[7]), op[8]
+    value = _floats(op[1], size)
+    past, head = numba.carray(pointer(op[5]), (slots, size), np.float32), _words(op[9], 1)
+    total = size * op[7]
+    out, listed, count = _floats(op[10], total), _whole(op[11], total + 16), _words(op[12], 2)
+    row = past[head[0]]
+    for i in range(size):
+        row[i] = value[i]
+    n, ones = 0, True
+    for d in range(op[7]):
+        row, at = past[(head[0] + slots - delays[d]) % slots], d * size
+        for i in range(size):
+            v = row[i]
+            out[at + i] = v
+            listed[n] = at + i
+            n += v != 0
+            ones &= (v == 0) | (v == 1)
+    count[0], count[1] = n, ones
+    head[0] = (head[0] + 1) % slots
+
+
+@inlined
+def _arrive(op):
+    """ARRIVE ring head N words out bias: what was sent to this step, and the slot emptied for one `words` ahead."""
+    size, head = op[3], _words(op[2], 1)
+    ring, out, bias = _floats(op[1], op[4]), _floats(op[5], size), _floats(op[6], size)
+    at = head[0]
+    for j in range(size):
+        out[j] = ring[at + j] + bias[j]
+        ring[at + j] = np.float32(0)
+    head[0] = at + size if at + size < op[4] else 0
+
+
+@inlined
+def _time_pool(op):
+    """TIME_POOL value index mark N sum phase steps out_value out_index out_mark: whether a mean over `steps` is complete."""
+    size, steps = op[4], op[7]
+    value, index, mark = _floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2)
+    total, phase = _floats(op[5], size), _words(op[6], 1)
+    for k in range(mark[0]):
+        total[index[k]] += value[index[k]]
+    phase[0] += 1
+    if phase[0] < steps:
+        return False
+    out, listed, count = _floats(op[8], size), _whole(op[9], size + 16), _words(op[10], 2)
+    n, ones, share = 0, True, np.float32(1) / np.float32(steps)
+    for i in range(size):
+        v = total[i] * share
+        out[i] = v
+        total[i] = np.float32(0)
+        listed[n] = i
+        n += v != 0
+        ones &= (v == 0) | (v == 1)
+    count[0], count[1], phase[0] = n, ones, 0
+    return True
+
+
+@inlined
+def _relabel(op):
+    """RELABEL value index mark N places factors out_value out_index out_mark: moved to other places, times a factor each."""
+    size = op[4]
+    value, index, mark = _floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2)
+    places, factors = _whole(op[5], size), _floats(op[6], size)
+    out, listed, count = _floats(op[7], size), _whole(op[8], size + 16), _words(op[9], 2)
+    _clear(out, listed, count)
+    ones = True
+    for k in range(mark[0]):
+        i = index[k]
+        v = value[i] * factors[i]
+        out[places[i]] = v
+        listed[k] = places[i]
+        ones &= v == 1
+    count[0], count[1] = mark[0], ones
+
+
+def _run(table, low, high):
+    """Arguments: operations, steps, frames [T, N] or none, outputs [T', M], starts and numbers of events, `once`, rows done."""
+    ops, steps, frames, outputs = (
+        matrix(table, 0, np.int64),
+        integer(table, 1),
+        matrix(table, 2, np.float32),
+        matrix(table, 3, np.float32),
+    )
+    starts, events, once, rows = (
+        vector(table, 4, np.int64),
+        vector(table, 5, np.int32),
+        integer(table, 6),
+        vector(table, 7, np.int64),
+    )
+    for t in range(steps):
+        for k in range(ops.shape[0]):
+            op = ops[k]
+            code = op[0]
+            if code == DENSE:
+                _dense(op)
+            elif code == NEURON:
+                _neuron(op)
+            elif code == SCATTER:
+                _scatter(op)
+            elif code == FILL:
+                _fill(op)
+            elif code == LIST:
+                _list(op)
+            elif code == FRAME:
+                if starts.shape[0] > 0:
+                    _events(op, events, starts[t], starts[t + 1], once)
+                else:
+                    _frame(op, frames[t])
+            elif code == MAXIMUM:
+                _maximum(op)
+            elif code == ECHO:
+                _echo(op)
+            elif code == ARRIVE:
+                _arrive(op)
+            elif code == RELABEL:
+                _relabel(op)
+            elif code == TIME_POOL:
+                if not _time_pool(op):
+                    break
+            else:
+                value, order = _floats(op[1], op[3]), _whole(op[2], op[3])
+                row = outputs[rows[0]]
+                for j in range(op[3]):
+                    row[j] = value[order[j]]
+                rows[0] += 1
+
+
+run = Kernel(_run)
