@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ranvier.core.checks import Refusal
 from ranvier.core.running import run as run_model
 from ranvier.deploy.engine import kernels as k
-from ranvier.deploy.engine.lowering import At, Lowered, Signal, Word, lower
+from ranvier.deploy.engine.lowered import At, Lowered, Signal, Word
+from ranvier.deploy.engine.lowering import lower
 from ranvier.nn.coding.decoder import Decoder
 from ranvier.nn.coding.direct import Direct
 from ranvier.nn.norms.fold_norms import fold_norms
