@@ -91,6 +91,85 @@ def address(call: Any) -> int:
     return ctypes.cast(call, ctypes.c_void_p).value or 0
 
 
+@dataclass(frozen=True)
+class Rest:
+    """A neuron's silent steps as one: k of them lead from v to point + exp(k decay) (v - point) + k slope."""
+
+    decay: np.ndarray
+    point: np.ndarray
+    slope: np.ndarray
+
+
+def resting(program: Program, parameters: dict[str, np.ndarray], x: np.ndarray) -> Rest | None:
+    """How each neuron goes on while its input stays `x` and it does not fire; None where that is no closed form, or it would.
+
+    The step's graph tells: there is one state, the output is its spike, and without the spike the new state is a v + b with
+    0 <= a <= 1, and its end lies below the threshold.
+
+    >>> from ranvier.nn.neurons.lif import LIF
+    >>> lif = LIF(tau=2.0)
+    >>> rest = resting(lif._program(()), {k: np.float32([getattr(lif, k)]) for k in lif.declared}, np.zeros(1, np.float32))
+    >>> float(np.exp(rest.decay[0])), float(rest.point[0])
+    (0.5, 0.0)
+    """
+    if len(program.states) != 1 or program.output.op != "spike":
+        return None
+    after, margin = program.after[0], program.output.args[0]
+    state = f"s:{program.states[0]}"
+    if _degree(after, state) != 1 or _degree(margin, state) != 1:
+        return None
+    zero, one = (_silent(program, parameters, x, value) for value in (0.0, 1.0))
+    a, b = (one[0] - zero[0]).astype(np.float64), zero[0].astype(np.float64)
+    if (a < -1e-6).any() or (a > 1 + 1e-6).any():
+        return None
+    a = a.clip(0.0, 1.0)  # differences of rounded numbers
+    still = a >= 1 - 1e-7
+    point = np.where(still, 0.0, b / np.where(still, 1.0, 1 - a))
+    end = zero[1] + (one[1] - zero[1]) * point
+    if (end >= 0).any() or (one[1] <= zero[1]).any() or (still & (b > 0)).any():
+        return None
+    with np.errstate(divide="ignore"):
+        decay = np.where(still, 0.0, np.log(a))
+    return Rest(*(part.astype(np.float32) for part in (decay, point, np.where(still, b, 0.0))))
+
+
+def _degree(symbol: Symbol, state: str) -> int | None:
+    """The degree of a symbol in a state where nothing fires: 0, 1, or None for what is no line."""
+    if symbol.op == "spike":
+        return 0
+    if symbol.op == "input":
+        return int(symbol.value == state)
+    each = [_degree(a, state) for a in symbol.args]
+    if None in each:
+        return None
+    degrees = [d for d in each if d is not None]
+    if symbol.op in ("add", "sub", "neg", "detach"):
+        return max(degrees)
+    if symbol.op == "mul":
+        return sum(degrees) if sum(degrees) < 2 else None
+    if symbol.op == "div" and degrees[1] == 0:
+        return degrees[0]
+    return 0 if not any(degrees) else None
+
+
+def _silent(
+    program: Program, parameters: dict[str, np.ndarray], x: np.ndarray, state: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The new state, and the spike's argument, of a step from `state` with input x in which nothing fires."""
+    _, fixed = prepared(program, parameters, len(x))
+    every = topological([program.output, *program.after, *program.fixed])
+    symbols = {s.value: s for s in every if s.op == "input"}
+    names = ["x", *(f"s:{k}" for k in program.states)]
+    given = [(symbols.get(name), False) for name in names]
+    given += [(f, len(array) == 1) for f, array in zip(program.fixed, fixed, strict=True)]
+    outputs = [program.after[0], program.output.args[0]]
+    found = [np.zeros(len(x), np.float32) for _ in outputs]
+    arrays = [np.ascontiguousarray(x, np.float32), np.full(len(x), state, np.float32), *fixed, *found]
+    table = np.array([len(x), 0, 0, 0, *(a.ctypes.data for a in arrays)], np.int64)
+    build_llvm(_elementwise(given, outputs, listed=False, silent=True))(table.ctypes.data, 0, -(-len(x) // LANES))
+    return found[0], found[1]
+
+
 @cache
 def _step(program: Program, shared: tuple[bool, ...]) -> str:
     names = ["x", *(f"s:{k}" for k in program.states)]
@@ -115,8 +194,13 @@ def _fixed(program: Program, named: dict[str, np.ndarray], neurons: int) -> list
     return [o if m else o[:1].copy() for o, m in zip(out, many, strict=True)]
 
 
-def _elementwise(given: Sequence[tuple[Symbol | None, bool]], outputs: Sequence[Symbol], listed: bool) -> str:
-    """A kernel from arrays, or single values that all share, to arrays; `listed`: who has an output that is not 0."""
+def _elementwise(
+    given: Sequence[tuple[Symbol | None, bool]], outputs: Sequence[Symbol], listed: bool, silent: bool = False
+) -> str:
+    """A kernel from arrays, or single values that all share, to arrays; `listed`: who has an output that is not 0.
+
+    `silent`: every spike counts as 0.
+    """
     module = ir.Module(name="kernel")
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), name="kernel")
     b = ir.IRBuilder(function.append_basic_block("entry"))
@@ -150,6 +234,8 @@ def _elementwise(given: Sequence[tuple[Symbol | None, bool]], outputs: Sequence[
                 here[symbol.number] = _truth(math, symbol, read(place))
 
         def known(symbol: Symbol) -> ir.Value | None:
+            if silent and symbol.op == "spike":
+                return math.constant(0.0)
             return t if symbol.op == "input" and symbol.value == "t" else here.get(symbol.number)
 
         results = math.evaluate(outputs, known)

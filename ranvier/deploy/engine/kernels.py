@@ -8,13 +8,15 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ranvier.compile.llvm_operations import LANES
 from ranvier.ops.native import Kernel, inlined, integer, matrix, pointer, vector
 
 FIELDS = 16
 """Words of an operation."""
-FRAME, LIST, FILL, DENSE, SCATTER, MAXIMUM, NEURON, ECHO, ARRIVE, TIME_POOL, RELABEL, OUT = range(12)
+FRAME, LIST, FILL, DENSE, SCATTER, MAXIMUM, NEURON, RESTING, ECHO, ARRIVE, TIME_POOL, RELABEL, OUT = range(13)
 
 
 @intrinsic
@@ -28,6 +30,50 @@ def _call(typing, address, table, low, high):
         builder.call(function, [builder.inttoptr(arguments[1], word.as_pointer()), *arguments[2:]])
 
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def _add(typing, out, weights, factor, length):
+    """Add `length` floats at one address, times a factor, onto those at another: whole vectors, then what is left."""
+    lanes, number, word = LANES, ir.FloatType(), ir.IntType(64)
+    vector = ir.VectorType(number, lanes)
+
+    def generate(context, builder, signature, arguments):
+        here, there, factor, length = arguments
+        wide = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        wide = builder.shuffle_vector(wide, ir.Constant(vector, ir.Undefined), zeros)
+
+        def at(address, floats):
+            return builder.inttoptr(builder.add(address, builder.shl(floats, word(2))), vector.as_pointer())
+
+        def sum_of(o, w):
+            return builder.fadd(o, builder.fmul(wide, w, flags=("contract",)), flags=("contract",))
+
+        with cgutils.for_range(builder, builder.lshr(length, word(4))) as loop:
+            place = builder.shl(loop.index, word(4))
+            o, w = at(here, place), at(there, place)
+            builder.store(sum_of(builder.load(o, align=4), builder.load(w, align=4)), o, align=4)
+        whole = builder.and_(length, word(~(lanes - 1)))
+        with builder.if_then(builder.icmp_unsigned("!=", whole, length)):
+            numbers = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
+            left = builder.insert_element(
+                ir.Constant(numbers.type, ir.Undefined), builder.sub(length, whole), ir.IntType(32)(0)
+            )
+            left = builder.shuffle_vector(left, ir.Constant(numbers.type, ir.Undefined), zeros)
+            mask = builder.icmp_unsigned("<", numbers, left)
+            o, w = at(here, whole), at(there, whole)
+            kind, four, flags = vector.as_pointer(), ir.IntType(32)(4), mask.type
+            load = ir.FunctionType(vector, [kind, four.type, flags, vector])
+            store = ir.FunctionType(ir.VoidType(), [vector, kind, four.type, flags])
+            load = cgutils.get_or_insert_function(builder.module, load, f"llvm.masked.load.v{lanes}f32.p0")
+            store = cgutils.get_or_insert_function(builder.module, store, f"llvm.masked.store.v{lanes}f32.p0")
+            nothing = ir.Constant(vector, None)
+            total = sum_of(builder.call(load, [o, four, mask, nothing]), builder.call(load, [w, four, mask, nothing]))
+            builder.call(store, [total, o, four, mask])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32, types.int64), generate
 
 
 @inlined
@@ -150,20 +196,28 @@ def _dense(op):
 
 
 @inlined
+def _touch(touched, vectors, block):
+    touched[1 + vectors + block] = 1
+    touched[1 + touched[0]] = block
+    touched[0] += 1
+
+
+@inlined
 def _scatter(op):
-    """SCATTER value index mark inputs channels starts runs weights weight_step out_step out ring head.
+    """SCATTER value index mark inputs channels starts runs weights weight_step out_step out ring head touched vectors.
 
     Input i is channel i % channels of place i // channels; a place's runs are (first output, first weight, length), and
-    each channel moves outputs and weights on by its step. With a `ring` of that many slots outputs lie in the future.
+    each channel moves outputs and weights on by its step. With a `ring` of that many numbers outputs lie in the future.
+    `touched`: how many vectors of outputs got something, which, and of each vector whether it did.
     """
     inputs, channels = op[4], op[5]
     value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
     starts = _whole(op[6], inputs // channels + 1)
     runs = numba.carray(pointer(op[7]), (1 << 40, 3), np.int32)
-    weights, out = _floats(op[8], 1 << 40), _floats(op[11], 1 << 40)
-    ring, shift = op[12], 0
+    ring, shift, vectors = op[12], 0, op[15]
     if ring > 0:
         shift = _words(op[13], 1)[0]
+    touched = _whole(op[14], 1 + 2 * vectors)
     for k in range(mark[0]):
         i = index[k]
         v, place, channel = value[i], i // channels, i % channels
@@ -174,8 +228,11 @@ def _scatter(op):
                 o += shift
                 if o >= ring:
                     o -= ring
-            for j in range(length):
-                out[o + j] += v * weights[w + j]
+            _add(op[11] + 4 * o, op[8] + 4 * w, v, length)
+            if vectors > 0:
+                for block in range(o // LANES, (o + length - 1) // LANES + 1):
+                    if touched[1 + vectors + block] == 0:
+                        _touch(touched, vectors, block)
 
 
 @inlined
@@ -208,6 +265,51 @@ def _neuron(op):
     _call(op[1], op[2], 0, op[3])
     table[1] += 1
     mark[1] = op[5]
+
+
+@inlined
+def _resting(op):
+    """RESTING address table vectors mark ones touched stamps N x bias decay point slope v: neurons that rest in silence.
+
+    Only vectors of neurons that got something advance. A silent step is v <- a v + b, so k of them are
+    point + exp(k decay) (v - point) + k slope, with decay = log a: what a vector has missed is made good when it is
+    touched. One that fired stays awake for a step. `stamps`: the step each vector has reached, then the present one.
+    """
+    vectors, size = op[3], op[8]
+    mark, table = _words(op[4], 2), _words(op[2], 3)
+    touched, stamps = _whole(op[6], 1 + 2 * vectors), _words(op[7], vectors + 1)
+    x, bias = _floats(op[9], size), _floats(op[10], size)
+    decay, point, slope, v = _floats(op[11], size), _floats(op[12], size), _floats(op[13], size), _floats(op[14], size)
+    now, awake, every = stamps[vectors], touched[0], 4 * touched[0] > vectors
+    mark[0], mark[1] = 0, op[5]
+    for i in range(vectors if every else awake):
+        block = i if every else touched[1 + i]
+        first, last = block * LANES, min((block + 1) * LANES, size)
+        missed = now - stamps[block]
+        if missed > 0:
+            k = np.float32(missed)
+            for j in range(first, last):
+                v[j] = point[j] + np.exp(k * decay[j]) * (v[j] - point[j]) + k * slope[j]
+        stamps[block] = now + 1
+        touched[1 + vectors + block] = 0
+    touched[0] = 0
+    if every:
+        _call(op[1], op[2], 0, vectors)
+        x[:] = bias
+        for k in range(mark[0]):
+            block = _whole(table[2], size)[k] // LANES
+            if touched[1 + vectors + block] == 0:
+                _touch(touched, vectors, block)
+    else:
+        for i in range(awake):
+            block, before = touched[1 + i], mark[0]
+            _call(op[1], op[2], block, block + 1)
+            for j in range(block * LANES, min((block + 1) * LANES, size)):
+                x[j] = bias[j]
+            if mark[0] > before:  # the list shrinks in place: never more stay than have been gone through
+                _touch(touched, vectors, block)
+    table[1] += 1
+    stamps[vectors] = now + 1
 
 
 @inlined
@@ -312,6 +414,8 @@ def _run(table, low, high):
                 _neuron(op)
             elif code == SCATTER:
                 _scatter(op)
+            elif code == RESTING:
+                _resting(op)
             elif code == FILL:
                 _fill(op)
             elif code == LIST:

@@ -66,6 +66,8 @@ class Lowered:
     kept: list[Any] = field(default_factory=list)
     neurons: list[Stepping] = field(default_factory=list)
     """One for each NEURON operation, in their order."""
+    skip: bool = True
+    """Let neurons rest in silence where their step allows it."""
     every: int = 1
     """How many steps of input one step of output takes."""
 

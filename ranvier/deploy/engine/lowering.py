@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ranvier.compile.advance import address, prepared
+from ranvier.compile.advance import address, prepared, resting
 from ranvier.compile.llvm_operations import LANES
+from ranvier.compile.program import Program as Step
 from ranvier.core.checks import Refusal
 from ranvier.deploy.engine import kernels as k
-from ranvier.deploy.engine.lowered import Lowered, Signal, Stepping, Word, channels_last, numbers
+from ranvier.deploy.engine.lowered import At, Lowered, Signal, Stepping, Word, channels_last, numbers
 from ranvier.deploy.engine.runs import Runs, convolution_runs, pool_runs
 from ranvier.nn.coding.direct import Direct
 from ranvier.nn.fold import Fold
@@ -132,8 +133,9 @@ def _(module: nn.Conv1d | nn.Conv2d, program: Lowered, x: Signal, name: str) -> 
     shape = (module.out_channels, *out)
     y = program.signal(shape, channels_last(shape), listed=False)
     bias = np.tile(_bias(module, module.out_channels), prod(out))
+    x = program.active(program.by_place(x))
     program.op(k.FILL, y.value, program.fixed(bias), y.size)
-    _scatter(program, program.by_place(x), runs, weights, y)
+    _scatter(program, x, runs, weights, y)
     return y
 
 
@@ -153,8 +155,9 @@ def _(module: AvgPool2d | SumPool2d, program: Lowered, x: Signal, name: str) -> 
     runs, out = _pooled(module, x, name)
     share = 1.0 if isinstance(module, SumPool2d) else module.size**-2
     y = program.signal(out, channels_last(out), listed=False)
+    x = program.active(program.by_place(x))
     program.op(k.FILL, y.value, program.fixed(np.zeros(y.size, np.float32)), y.size)
-    _scatter(program, program.by_place(x), runs, np.array([share], np.float32), y)
+    _scatter(program, x, runs, np.array([share], np.float32), y)
     return y
 
 
@@ -205,9 +208,43 @@ def _neuron(program: Lowered, module: Neuron, x: Signal, name: str, y: Signal) -
     given = [program.fixed(f) for f in fixed]
     table: list[Word] = [x.size, 0, y.index, y.mark, x.value, *states, *given, y.value, *states]
     program.neurons.append(Stepping(step, x.value, tuple(states), tuple(given), y))
-    ones = int(module.spiking and step.output.op == "spike")
-    program.op(k.NEURON, address(call), program.memory(table), -(-x.size // LANES), y.mark, ones)
+    ones, vectors = int(module.spiking and step.output.op == "spike"), -(-x.size // LANES)
+    common: tuple[Word, ...] = (address(call), program.memory(table), vectors, y.mark, ones)
+    if not _rests(program, step, values, x, common, states, name):
+        program.op(k.NEURON, *common)
     return y
+
+
+def _rests(
+    program: Lowered,
+    step: Step,
+    values: dict[str, np.ndarray],
+    x: Signal,
+    common: tuple[Word, ...],
+    states: list[At],
+    name: str,
+) -> bool:
+    """Let neurons behind a synapse that reaches few of them rest in silence, where their step allows it."""
+    codes = [op[0] for op in program.ops[-2:]]
+    if not program.skip or codes != [k.FILL, k.SCATTER] or program.ops[-2][1] != x.value:
+        return False
+    bias = program.ops[-2][2]
+    assert isinstance(bias, At)
+    still = program.arrays[bias.number]
+    assert isinstance(still, np.ndarray)
+    rest = resting(step, values, still)
+    if rest is None:
+        return False
+    vectors, prefix = int(common[2]), f"{name}." if name else ""  # type: ignore[arg-type]
+    program.arrays[x.value.number] = still.copy()
+    program.states[f"{prefix}current"] = x.value.number
+    touched = program.memory(np.zeros(1 + 2 * vectors, np.int32), f"{prefix}awake")
+    stamps = program.memory(np.zeros(vectors + 1, np.int64), f"{prefix}reached")
+    del program.ops[-2]
+    program.ops[-1][14:16] = [touched, vectors]
+    course = (program.fixed(part) for part in (rest.decay, rest.point, rest.slope))
+    program.op(k.RESTING, *common, touched, stamps, x.size, x.value, bias, *course, states[0])
+    return True
 
 
 @lower.register
@@ -273,6 +310,7 @@ def _(module: SparseLinear, program: Lowered, x: Signal, name: str) -> Signal:
     target = np.repeat(np.arange(module.out_features), np.diff(module.pointer.numpy()))
     runs, weights = Runs.of_pairs(source, target, numbers(module.weight), x.size)
     y = program.signal((module.out_features,), listed=False)
+    program.active(x)
     program.op(k.FILL, y.value, program.fixed(_bias(module, module.out_features)), y.size)
     _scatter(program, x, runs, weights, y)
     return y

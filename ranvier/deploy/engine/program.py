@@ -20,13 +20,16 @@ from ranvier.ops.native import tabled
 State = dict[str, np.ndarray]
 
 
-def compile(model: nn.Module, shape: Sequence[int]) -> "Program":
+def compile(model: nn.Module, shape: Sequence[int], skip: bool = True) -> "Program":
     """A trained model as a program of the event-driven engine, for steps of features `shape` (without time and batch).
 
     Each layer becomes operations on lists of active inputs: rows of weights are added for those that spike, neurons
     advance by the very step they were trained with, and one native call goes through all layers and all time steps.
     Norms are folded into weights. What comes before the first neuron and gives a static picture its time (Direct,
     RateEncoder, LatencyEncoder), and the decoders at the end, stay torch's.
+
+    With `skip` neurons of convolutional and sparse layers that get no input rest, and are brought up to date in closed form when
+    they get some, wherever the graph of their step says that silence is a line and ends below the threshold.
 
     Raises: Refusal for a layer that has no operation, with its place, and what would make it one.
 
@@ -54,7 +57,7 @@ def compile(model: nn.Module, shape: Sequence[int]) -> "Program":
     if first:
         with torch.no_grad():
             shape = tuple(head(torch.zeros(1, 1, *shape)).shape[2:])
-    lowered = Lowered()
+    lowered = Lowered(skip=skip)
     order = np.arange(prod(shape), dtype=np.int32)
     x = lowered.signal(shape, order)
     lowered.op(k.FRAME, *x.words, lowered.fixed(order))

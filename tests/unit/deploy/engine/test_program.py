@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import ranvier
 from ranvier.core.checks import Refusal
 from ranvier.core.discovery import discover
+from ranvier.deploy.engine import kernels
 from ranvier.deploy.engine.program import compile
 from ranvier.nn.neurons.neuron import Neuron
 from ranvier.nn.synapses.delayed_linear import DelayedLinear
@@ -32,8 +33,16 @@ def pool_net() -> nn.Module:
 
 
 def sound_net() -> nn.Module:
-    first = [R.Scale(9.0), R.DelayLine([0, 1]), nn.Unflatten(2, (2, 11)), R.Conv1d(2, 4, 5, padding="same"), R.IntegerLIF()]
-    return nn.Sequential(*first, nn.Flatten(2), R.DelayLine([0, 2, 3]), R.Linear(4 * 11 * 3, 6), R.TernaryLIF(threshold=0.1))
+    first = [
+        R.Scale(9.0),
+        R.DelayLine([0, 1]),
+        nn.Unflatten(2, (2, 11)),
+        R.Conv1d(2, 4, 5, padding="same"),
+        R.IntegerLIF(),
+    ]
+    return nn.Sequential(
+        *first, nn.Flatten(2), R.DelayLine([0, 2, 3]), R.Linear(4 * 11 * 3, 6), R.TernaryLIF(threshold=0.1)
+    )
 
 
 def signal_net() -> nn.Module:
@@ -188,3 +197,41 @@ def test_what_it_can_not_do_is_refused_by_name() -> None:
     for starts, places in (([0, 2, 1], [0, 1]), ([0, 3], [0, 1]), ([0, 1], [3]), ([0, 1], [-1]), ([], [])):
         with pytest.raises(Refusal):
             program.live().events(np.array(starts, np.int64), np.array(places, np.int64))
+
+
+SILENT = {
+    "LIF": lambda: R.LIF(threshold=0.4),
+    "a soft reset": lambda: R.LIF(threshold=0.1, reset_mode="subtract", tau=5.0, discretisation="exact"),
+    "a tau of each channel": lambda: R.LIF(threshold=0.3, tau=torch.linspace(1.0, 9.0, 8)[:, None, None]),
+    "no leak": lambda: R.IF(threshold=0.9),
+    "a learnt leak": lambda: R.ParametricLIF(threshold=0.3),
+}
+
+
+@pytest.mark.parametrize("density", [0.0005, 0.01, 0.3])
+@pytest.mark.parametrize("bias", [-0.02, 0.0, 0.01])
+@pytest.mark.parametrize("name", SILENT)
+@torch.no_grad()
+def test_who_rests_in_silence_is_brought_up_to_date(name: str, bias: float, density: float) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(R.Conv2d(2, 8, 3, padding=1), SILENT[name](), nn.Flatten(2), R.Linear(8 * 400, 5))
+    nn.init.constant_(model[0].bias, bias)
+    x = torch.bernoulli(torch.full((60, 2, 2, 20, 20), density))
+    program, awake = compile(model, [2, 20, 20]), compile(model, [2, 20, 20], skip=False)
+    codes = [op[0] for op in program.lowered.ops]
+    climbs = bias > 0 and name == "no leak"  # a current that makes neurons fire by itself
+    assert ((kernels.RESTING in codes) != climbs and kernels.NEURON not in codes) or climbs
+    y = program(x)
+    torch.testing.assert_close(y, awake(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(y, model(x), atol=1e-5, rtol=1e-5)
+    _, state = program.run(x[:31])
+    assert torch.equal(torch.cat([program(x[:31]), program.run(x[31:], state)[0]]), y)
+
+
+def test_neurons_that_would_fire_in_silence_do_not_rest() -> None:
+    for neuron in (R.CuBaLIF(), R.Izhikevich(), R.TernaryLIF(), R.AdaptiveLIF()):
+        model = nn.Sequential(R.Conv2d(1, 2, 3), neuron)
+        assert kernels.RESTING not in [op[0] for op in compile(model, [1, 6, 6]).lowered.ops]
+    model = nn.Sequential(R.Conv2d(1, 2, 3), R.LIF(threshold=0.1))
+    nn.init.constant_(model[0].bias, 0.2)  # type: ignore[arg-type]
+    assert kernels.RESTING not in [op[0] for op in compile(model, [1, 6, 6]).lowered.ops]
