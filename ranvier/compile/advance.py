@@ -126,7 +126,7 @@ def resting(program: Program, parameters: dict[str, np.ndarray], x: np.ndarray) 
     still = a >= 1 - 1e-7
     point = np.where(still, 0.0, b / np.where(still, 1.0, 1 - a))
     end = zero[1] + (one[1] - zero[1]) * point
-    if (end >= 0).any() or (one[1] <= zero[1]).any() or (still & (b > 0)).any():
+    if (end >= 0).any() or (one[1] < zero[1] - 1e-6).any() or (still & (b > 0)).any():
         return None
     with np.errstate(divide="ignore"):
         decay = np.where(still, 0.0, np.log(a))
