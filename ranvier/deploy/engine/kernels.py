@@ -32,48 +32,70 @@ def _call(typing, address, table, low, high):
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
-@intrinsic
-def _add(typing, out, weights, factor, length):
-    """Add `length` floats at one address, times a factor, onto those at another: whole vectors, then what is left."""
-    lanes, number, word = LANES, ir.FloatType(), ir.IntType(64)
+def _rows_added(rows, weighted):
+    """An intrinsic that adds some rows of floats, each times a factor, onto those at an address: vector by vector."""
+    lanes, number, word, short = LANES, ir.FloatType(), ir.IntType(64), ir.IntType(32)
     vector = ir.VectorType(number, lanes)
 
     def generate(context, builder, signature, arguments):
-        here, there, factor, length = arguments
-        wide = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        wide = builder.shuffle_vector(wide, ir.Constant(vector, ir.Undefined), zeros)
+        out, length, bases, factors = arguments[0], arguments[1], arguments[2 : 2 + rows], arguments[2 + rows :]
+
+        def splat(value, kind):
+            empty = ir.Constant(ir.VectorType(kind, lanes), ir.Undefined)
+            one = builder.insert_element(empty, value, short(0))
+            return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(short, lanes), [0] * lanes))
+
+        wide = [splat(f, number) for f in factors]
 
         def at(address, floats):
             return builder.inttoptr(builder.add(address, builder.shl(floats, word(2))), vector.as_pointer())
 
-        def sum_of(o, w):
-            return builder.fadd(o, builder.fmul(wide, w, flags=("contract",)), flags=("contract",))
+        def sum_of(load, place):
+            parts = [load(at(base, place)) for base in bases]
+            if weighted:
+                parts = [builder.fmul(f, p, flags=("contract",)) for f, p in zip(wide, parts, strict=True)]
+            while len(parts) > 1:
+                parts = [builder.fadd(*parts[i : i + 2], flags=("contract",)) for i in range(0, len(parts), 2)]
+            return builder.fadd(load(at(out, place)), parts[0], flags=("contract",))
 
         with cgutils.for_range(builder, builder.lshr(length, word(4))) as loop:
             place = builder.shl(loop.index, word(4))
-            o, w = at(here, place), at(there, place)
-            builder.store(sum_of(builder.load(o, align=4), builder.load(w, align=4)), o, align=4)
+            builder.store(sum_of(lambda p: builder.load(p, align=4), place), at(out, place), align=4)
         whole = builder.and_(length, word(~(lanes - 1)))
         with builder.if_then(builder.icmp_unsigned("!=", whole, length)):
             numbers = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
-            left = builder.insert_element(
-                ir.Constant(numbers.type, ir.Undefined), builder.sub(length, whole), ir.IntType(32)(0)
-            )
-            left = builder.shuffle_vector(left, ir.Constant(numbers.type, ir.Undefined), zeros)
-            mask = builder.icmp_unsigned("<", numbers, left)
-            o, w = at(here, whole), at(there, whole)
-            kind, four, flags = vector.as_pointer(), ir.IntType(32)(4), mask.type
-            load = ir.FunctionType(vector, [kind, four.type, flags, vector])
-            store = ir.FunctionType(ir.VoidType(), [vector, kind, four.type, flags])
+            mask = builder.icmp_unsigned("<", numbers, splat(builder.sub(length, whole), word))
+            kind, four = vector.as_pointer(), short(4)
+            load = ir.FunctionType(vector, [kind, short, mask.type, vector])
+            store = ir.FunctionType(ir.VoidType(), [vector, kind, short, mask.type])
             load = cgutils.get_or_insert_function(builder.module, load, f"llvm.masked.load.v{lanes}f32.p0")
             store = cgutils.get_or_insert_function(builder.module, store, f"llvm.masked.store.v{lanes}f32.p0")
-            nothing = ir.Constant(vector, None)
-            total = sum_of(builder.call(load, [o, four, mask, nothing]), builder.call(load, [w, four, mask, nothing]))
-            builder.call(store, [total, o, four, mask])
+            total = sum_of(lambda p: builder.call(load, [p, four, mask, ir.Constant(vector, None)]), whole)
+            builder.call(store, [total, at(out, whole), four, mask])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.float32, types.int64), generate
+    kinds = [types.int64] * (2 + rows) + [types.float32] * (rows if weighted else 0)
+    return types.void(*kinds), generate
+
+
+@intrinsic
+def _add(typing, out, length, weights, factor):
+    return _rows_added(1, True)
+
+
+@intrinsic
+def _add_row(typing, out, length, a):
+    return _rows_added(1, False)
+
+
+@intrinsic
+def _add_eight(typing, out, length, a, b, c, d, e, f, g, h):
+    return _rows_added(8, False)
+
+
+@intrinsic
+def _add_four_weighted(typing, out, length, a, b, c, d, va, vb, vc, vd):
+    return _rows_added(4, True)
 
 
 @inlined
@@ -163,35 +185,32 @@ def _dense(op):
     """DENSE value index mark inputs weights N out bias: rows of weights summed; without a bias, onto what is there."""
     inputs, size = op[4], op[6]
     value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
-    weights, out = numba.carray(pointer(op[5]), (inputs, size), np.float32), _floats(op[7], size)
+    out, weights, row = op[7], op[5], 4 * size
     if op[8] != 0:
-        bias = _floats(op[8], size)
+        here, bias = _floats(out, size), _floats(op[8], size)
         for j in range(size):
-            out[j] = bias[j]
+            here[j] = bias[j]
     n, k = mark[0], 0
     if mark[1] != 0:
-        while k + 4 <= n:
-            a, b, c, d = weights[index[k]], weights[index[k + 1]], weights[index[k + 2]], weights[index[k + 3]]
-            for j in range(size):
-                out[j] += (a[j] + b[j]) + (c[j] + d[j])
-            k += 4
+        while k + 8 <= n:
+            a, b, c, d = index[k], index[k + 1], index[k + 2], index[k + 3]
+            e, f, g, h = index[k + 4], index[k + 5], index[k + 6], index[k + 7]
+            _add_eight(
+                *(out, size, weights + row * a, weights + row * b, weights + row * c, weights + row * d),
+                *(weights + row * e, weights + row * f, weights + row * g, weights + row * h),
+            )
+            k += 8
         while k < n:
-            a = weights[index[k]]
-            for j in range(size):
-                out[j] += a[j]
+            _add_row(out, size, weights + row * index[k])
             k += 1
         return
     while k + 4 <= n:
-        ia, ib, ic, id_ = index[k], index[k + 1], index[k + 2], index[k + 3]
-        a, b, c, d = weights[ia], weights[ib], weights[ic], weights[id_]
-        va, vb, vc, vd = value[ia], value[ib], value[ic], value[id_]
-        for j in range(size):
-            out[j] += (va * a[j] + vb * b[j]) + (vc * c[j] + vd * d[j])
+        a, b, c, d = index[k], index[k + 1], index[k + 2], index[k + 3]
+        at = weights + row * a, weights + row * b, weights + row * c, weights + row * d
+        _add_four_weighted(out, size, *at, value[a], value[b], value[c], value[d])
         k += 4
     while k < n:
-        a, va = weights[index[k]], value[index[k]]
-        for j in range(size):
-            out[j] += va * a[j]
+        _add(out, size, weights + row * index[k], value[index[k]])
         k += 1
 
 
@@ -228,7 +247,7 @@ def _scatter(op):
                 o += shift
                 if o >= ring:
                     o -= ring
-            _add(op[11] + 4 * o, op[8] + 4 * w, v, length)
+            _add(op[11] + 4 * o, length, op[8] + 4 * w, v)
             if vectors > 0:
                 for block in range(o // LANES, (o + length - 1) // LANES + 1):
                     if touched[1 + vectors + block] == 0:

@@ -161,7 +161,8 @@ class Live:
         self.rows = np.zeros(1, np.int64)
         self.nothing = np.zeros((0, self.size), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int32)
         self.code = k.run.code()
-        self.table = tabled([self.ops, 1, self.nothing[0], self.output, *self.nothing[1:], 0, self.rows])
+        self.input = np.zeros((1, self.size), np.float32)
+        self.table = tabled([self.ops, 1, self.input, self.output, *self.nothing[1:], 0, self.rows])
         self.place = self.table.ctypes.data
         if state is not None:
             self._load(state)
@@ -190,8 +191,8 @@ class Live:
         return torch.from_numpy(self._go(len(x), frames=np.ascontiguousarray(x.numpy(), np.float32)))
 
     def step(self, frame: np.ndarray) -> np.ndarray:
-        """The output of one step; the array is used again for the next. `frame`: float32, contiguous, all features."""
-        self.table[2, 0] = frame.ctypes.data
+        """The output of one step of all features, flat; the array is used again for the next step."""
+        self.input[0] = frame
         self.rows[0] = 0
         self.code(self.place, 0, 1)
         row: np.ndarray = self.output[0]
