@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from ranvier.core.files import write_text
 from ranvier.lab.anatomy import activity as recorded
-from ranvier.lab.report import activity, figures, theme
+from ranvier.lab.report import activity, figures, latency, theme
 from ranvier.lab.report.reading import read
 
 _ROOM = 2_000_000
@@ -20,7 +20,7 @@ _ROOM = 2_000_000
 
 
 def write(folder: Path) -> Path:
-    """Write `folder`/report.html from the run.json and, if there is one, activity.safetensors that lie there.
+    """Write `folder`/report.html from the run.json and, if there are, activity.safetensors and latency.json that lie there.
 
     What a run did not leave is left out. Output: the page's path.
     Raises: Refusal for a folder without a run, and for files that are not what a run writes.
@@ -29,6 +29,8 @@ def write(folder: Path) -> Path:
     path = folder / "activity.safetensors"
     samples = recorded.read(path) if path.is_file() else []
     plots = _plots(run, samples)
+    if (stops := folder / "latency.json").is_file():
+        plots["latency"] = [latency.latency(latency.read(stops)).to_json()]
     page = _environment().get_template("report.html")
     text = page.render(
         run=run,

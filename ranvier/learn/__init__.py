@@ -1,0 +1,1 @@
+"""How networks learn: losses and regularisers, each a file."""
