@@ -10,8 +10,8 @@ import json
 import os
 import sys
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def workload(density: float) -> tuple[np.ndarray, list[np.ndarray]]:
     rng = np.random.default_rng(SEED)
     x = (rng.random((STEPS, SIZES[0])) < density).astype(np.float32)
     weights, spikes = [], x
-    for inputs, outputs in zip(SIZES, SIZES[1:], strict=False):
+    for inputs, outputs in pairwise(SIZES):
         w = rng.standard_normal((inputs, outputs)).astype(np.float32)
         base, low, high = spikes @ w, 1e-4, 10.0
         for _ in range(25):
@@ -152,7 +152,15 @@ def main() -> None:
         ms = medians(cases(x, weights))
         ours = ms["ranvier, a call a step"]
         best = min(v for k, v in ms.items() if not k.startswith("ranvier"))
-        rows.append({"density": density, "ms": ms, "times the best other": best / ours, "to reach": target, "differing": differing})
+        rows.append(
+            {
+                "density": density,
+                "ms": ms,
+                "times the best other": best / ours,
+                "to reach": target,
+                "differing": differing,
+            }
+        )
         print(json.dumps(rows[-1]), flush=True)
     curve = []
     _, weights = workload(0.05)

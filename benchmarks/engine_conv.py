@@ -88,7 +88,10 @@ def spikingjelly(layers: list[nn.Module], taus: list[float], thresholds: list[fl
 def snn_torch(layers: list[nn.Module], taus: list[float], thresholds: list[float]) -> Answer:
     import snntorch
 
-    neurons = [snntorch.Leaky(1 - 1 / tau, threshold=t, reset_mechanism="zero") for tau, t in zip(taus, thresholds, strict=True)]
+    neurons = [
+        snntorch.Leaky(1 - 1 / tau, threshold=t, reset_mechanism="zero")
+        for tau, t in zip(taus, thresholds, strict=True)
+    ]
 
     def answer(x: torch.Tensor) -> torch.Tensor:
         memory, found = [n.reset_mem() for n in neurons], []
@@ -136,7 +139,13 @@ def main() -> None:
     us = {name: 1e3 * t.median / len(singles) for name, t in times.items()}
     best = min(v for name, v in us.items() if not name.startswith("ranvier"))
     accuracy = float((decisions.numpy() == test.y).mean())
-    facts = {"commit": commit(), "hardware": hardware(), "versions": versions(), "load": os.getloadavg(), "median of": ROUNDS}
+    facts = {
+        "commit": commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "load": os.getloadavg(),
+        "median of": ROUNDS,
+    }
     row = {"us a recording": us, "times the best other": best / us["ranvier's engine"], "to reach": TARGET}
     row |= {"same decisions": same, "accuracy": accuracy, "events": float(x.count_nonzero() / x.numel())}
     print(json.dumps(row, indent=1))

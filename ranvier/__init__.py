@@ -6,6 +6,13 @@ from ranvier.core.declarations import Parameter, State
 from ranvier.core.files import load, save
 from ranvier.core.running import checkpoint, run
 from ranvier.core.state import Stateful
+from ranvier.learn.homeostatic_rescale import HomeostaticRescale
+from ranvier.learn.pair_stdp import PairSTDP
+from ranvier.learn.plastic_lif import PlasticLIF
+from ranvier.learn.sym_stdp import SymSTDP
+from ranvier.learn.synaptic_scaling import SynapticScaling
+from ranvier.learn.teacher_stdp import TeacherSTDP
+from ranvier.learn.triplet_stdp import TripletSTDP
 from ranvier.nn.coding.delta import DeltaDecoder, DeltaEncoder
 from ranvier.nn.coding.direct import Direct
 from ranvier.nn.coding.latency import FirstSpikeDecoder, LatencyEncoder
@@ -16,6 +23,8 @@ from ranvier.nn.neurons.adaptive_lif import AdaptiveLIF
 from ranvier.nn.neurons.adex import AdEx
 from ranvier.nn.neurons.complementary_lif import ComplementaryLIF
 from ranvier.nn.neurons.cuba_lif import CuBaLIF
+from ranvier.nn.neurons.ei_conductance_lif import EIConductanceLIF
+from ranvier.nn.neurons.ei_current_lif import EICurrentLIF
 from ranvier.nn.neurons.exponential_if import ExponentialIF
 from ranvier.nn.neurons.gated_lif import GatedLIF
 from ranvier.nn.neurons.integer_lif import IntegerLIF
@@ -30,6 +39,7 @@ from ranvier.nn.neurons.parametric_lif import ParametricLIF
 from ranvier.nn.neurons.probabilistic_meta import ProbabilisticMeta
 from ranvier.nn.neurons.quadratic_if import QuadraticIF
 from ranvier.nn.neurons.rectified_soft_reset import RectifiedSoftReset
+from ranvier.nn.neurons.refractory_lif import RefractoryLIF
 from ranvier.nn.neurons.resonate_and_fire import ResonateAndFire
 from ranvier.nn.neurons.sigma_delta import SigmaDelta
 from ranvier.nn.neurons.stochastic_lif import StochasticLIF
@@ -103,7 +113,9 @@ __all__ = [
     "DeltaDecoder",
     "DeltaEncoder",
     "Direct",
+    "EIConductanceLIF",
     "EIConv2d",
+    "EICurrentLIF",
     "EILinear",
     "ExponentialIF",
     "FastSigmoid",
@@ -111,6 +123,7 @@ __all__ = [
     "Fold",
     "GatedLIF",
     "Gaussian",
+    "HomeostaticRescale",
     "IntegerLIF",
     "Izhikevich",
     "KBasedLIF",
@@ -128,8 +141,10 @@ __all__ = [
     "NonFinite",
     "Norm",
     "Normalised",
+    "PairSTDP",
     "Parameter",
     "ParametricLIF",
+    "PlasticLIF",
     "Polarised",
     "ProbabilisticMeta",
     "QuadraticIF",
@@ -138,6 +153,7 @@ __all__ = [
     "Rectangle",
     "RectifiedSoftReset",
     "Recurrent",
+    "RefractoryLIF",
     "Refusal",
     "ResonateAndFire",
     "Scale",
@@ -156,12 +172,16 @@ __all__ = [
     "StochasticLIF",
     "SumPool2d",
     "Surrogate",
+    "SymSTDP",
+    "SynapticScaling",
+    "TeacherSTDP",
     "TemporalBatchNorm",
     "TernaryLIF",
     "ThresholdBatchNorm",
     "TimePool",
     "TimeRepeat",
     "Triangle",
+    "TripletSTDP",
     "TwoCompartmentLIF",
     "UltradiscretisedLIF",
     "backend",

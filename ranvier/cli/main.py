@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ranvier import __version__
-from ranvier.cli import bench, data, predict, sweep
+from ranvier.cli import bench, data, export, predict, stream, sweep
 from ranvier.cli.options import LatestByDefault, threads_of, use_threads
 from ranvier.core.checks import MissingPackage, NonFinite, Refusal, nearest
 from ranvier.core.discovery import discover
@@ -33,6 +33,8 @@ app.add_typer(data.app, name="data")
 app.command()(sweep.sweep)
 app.command()(predict.predict)
 app.command()(predict.evaluate)
+app.command()(export.export)
+app.command()(stream.stream)
 
 _ROOMS = {
     "recipes": ("ranvier.recipes", None),

@@ -1,4 +1,8 @@
-"""A program's step as a C function, for machines without Python."""
+"""A program's step as C99, for machines without Python."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
 
 from ranvier.compile.program import Program
 from ranvier.compile.symbol import BOOLEAN, Symbol
@@ -19,8 +23,8 @@ _OPERATIONS = {
     "or": "{0} || {1}",
     "not": "!{0}",
     "where": "{0} ? {1} : {2}",
-    "maximum": "fmaxf({0}, {1})",
-    "minimum": "fminf({0}, {1})",
+    "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}",
+    "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
     "exp": "expf({0})",
     "log": "logf({0})",
     "tanh": "tanhf({0})",
@@ -30,13 +34,54 @@ _OPERATIONS = {
     "cos": "cosf({0})",
     "atan": "atanf({0})",
     "erf": "erff({0})",
-    "abs": "fabsf({0})",
+    "abs": "{0} < 0.0f ? -{0} : {0}",
     "sign": "(float)(({0} > 0) - ({0} < 0))",
     "floor": "floorf({0})",
     "round": "rintf({0})",
     "spike": "{0} >= 0.0f ? 1.0f : 0.0f",
     "detach": "{0}",
 }
+CALL = re.compile(r"\b([a-z]+f)\(")
+"""A call of a function of math.h."""
+
+
+def statements(outputs: Sequence[Symbol], given: Mapping[int, str] | None = None) -> tuple[list[str], list[str]]:
+    """Assignments that compute symbols, and what each is called then; `given` are the names of symbols that are there.
+
+    Raises: ValueError for a step that draws random numbers: a microcontroller brings its own.
+    """
+    lines: list[str] = []
+    done = dict(given or {})
+
+    def value(symbol: Symbol) -> str:
+        if symbol.number not in done:
+            if symbol.op == "constant":
+                done[symbol.number] = literal(symbol.value)
+            elif symbol.op == "input":
+                done[symbol.number] = symbol.value.replace(":", "->")
+            elif symbol.op in _OPERATIONS:
+                text = _OPERATIONS[symbol.op].format(*(value(a) for a in symbol.args))
+                kind = "int" if symbol.op in BOOLEAN else "float"
+                done[symbol.number] = f"t{len(lines)}"
+                lines.append(f"const {kind} t{len(lines)} = {text};")
+            else:
+                raise ValueError(
+                    f"C: expected a step without random numbers; got {symbol.op!r}. Give the noise as input."
+                )
+        return done[symbol.number]
+
+    return lines, [value(o) for o in outputs]
+
+
+def literal(value: float) -> str:
+    """A float of C.
+
+    >>> literal(0.5), literal(-1e-30), literal(float("inf"))
+    ('0.5f', '-1e-30f', '(1.0f / 0.0f)')
+    """
+    if not math.isfinite(value):
+        return "(0.0f / 0.0f)" if math.isnan(value) else "(1.0f / 0.0f)" if value > 0 else "(-1.0f / 0.0f)"
+    return f"{value!r}f"
 
 
 def c(program: Program, name: str) -> str:
@@ -59,27 +104,7 @@ def c(program: Program, name: str) -> str:
     }
     <BLANKLINE>
     """
-    lines: list[str] = []
-    done: dict[int, str] = {}
-
-    def value(symbol: Symbol) -> str:
-        if symbol.number not in done:
-            if symbol.op == "constant":
-                done[symbol.number] = f"{symbol.value!r}f"
-            elif symbol.op == "input":
-                done[symbol.number] = symbol.value.replace(":", "->")
-            elif symbol.op in _OPERATIONS:
-                text = _OPERATIONS[symbol.op].format(*(value(a) for a in symbol.args))
-                kind = "int" if symbol.op in BOOLEAN else "float"
-                done[symbol.number] = f"t{len(lines)}"
-                lines.append(f"const {kind} t{len(lines)} = {text};")
-            else:
-                raise ValueError(
-                    f"C: expected a step without random numbers; got {symbol.op!r}. Give the noise as input."
-                )
-        return done[symbol.number]
-
-    output, *after = (value(o) for o in (program.output, *program.after))
+    lines, (output, *after) = statements([program.output, *program.after])
     # every new state is worked out before the first is written
     lines += [
         f"const float next_{k} = {text};"

@@ -1,7 +1,6 @@
 """Files of events, by what they hold: numpy arrays, ATIS, Prophesee DAT, EVT2 and EVT3, jAER's AEDAT2, DV's AEDAT4."""
 
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +46,15 @@ def read_numpy(path: Path) -> Recorded:
     try:
         found = np.load(path, allow_pickle=False)
         arrays = {path.stem: found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as why:
-        raise Refusal(str(path), expected="numpy arrays", got=f"{why}", do="Save it with numpy.savez.") from why
+    except Exception as why:  # numpy, its tokenizer, zipfile and zlib each say in ways of their own that it is damaged
+        got = f"{why}" or type(why).__name__
+        raise Refusal(str(path), expected="numpy arrays", got=got, do="Save it with numpy.savez.") from why
     if len(arrays) == 1:
         (only,) = arrays.values()
         arrays = {name: only[name] for name in only.dtype.names or ()}
+    if wrong := [name for name in "txyp" if name in arrays and arrays[name].dtype.kind not in "iufb"]:
+        got = f"{wrong[0]} of type {arrays[wrong[0]].dtype}"
+        raise Refusal(str(path), expected="fields of numbers", got=got, do="Convert them.")
     if not {"t", "x"} <= arrays.keys():
         do = "Name the columns: a structured array, or numpy.savez(path, t=t, x=x, y=y, p=p)."
         raise Refusal(str(path), expected="fields t, x, y, p", got=", ".join(arrays) or "no fields", do=do)

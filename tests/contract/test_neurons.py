@@ -16,7 +16,12 @@ from ranvier.nn.neurons import neuron as base
 
 NEURONS = {name: found.load() for name, found in discover("ranvier.nn.neurons", base="neuron").items()}
 DETERMINISTIC = {name: cls for name, cls in NEURONS.items() if not cls.random}
-STRENGTH = {"Izhikevich": 20.0, "ResonateAndFire": 40.0}
+STRENGTH = {
+    "Izhikevich": 20.0,
+    "ResonateAndFire": 40.0,
+    "EICurrentLIF": 20.0,
+    "EIConductanceLIF": 20.0,
+}
 """What makes it fire, where that is far from 1."""
 F64 = torch.float64
 

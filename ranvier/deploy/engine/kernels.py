@@ -6,96 +6,14 @@ these are, and whether all of them are exactly 1. An operation is a row of whole
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ranvier.compile.llvm_operations import LANES
+from ranvier.deploy.engine.vectors import add, add_eight, add_four_weighted, add_row, call
 from ranvier.ops.native import Kernel, inlined, integer, matrix, pointer, vector
 
 FIELDS = 16
 """Words of an operation."""
 FRAME, LIST, FILL, DENSE, SCATTER, MAXIMUM, NEURON, RESTING, ECHO, ARRIVE, TIME_POOL, RELABEL, OUT = range(13)
-
-
-@intrinsic
-def _call(typing, address, table, low, high):
-    """Call void f(i64* table, i64 low, i64 high) at an address."""
-
-    def generate(context, builder, signature, arguments):
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word])
-        function = builder.inttoptr(arguments[0], kind.as_pointer())
-        builder.call(function, [builder.inttoptr(arguments[1], word.as_pointer()), *arguments[2:]])
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-def _rows_added(rows, weighted):
-    """An intrinsic that adds some rows of floats, each times a factor, onto those at an address: vector by vector."""
-    lanes, number, word, short = LANES, ir.FloatType(), ir.IntType(64), ir.IntType(32)
-    vector = ir.VectorType(number, lanes)
-
-    def generate(context, builder, signature, arguments):
-        out, length, bases, factors = arguments[0], arguments[1], arguments[2 : 2 + rows], arguments[2 + rows :]
-
-        def splat(value, kind):
-            empty = ir.Constant(ir.VectorType(kind, lanes), ir.Undefined)
-            one = builder.insert_element(empty, value, short(0))
-            return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(short, lanes), [0] * lanes))
-
-        wide = [splat(f, number) for f in factors]
-
-        def at(address, floats):
-            return builder.inttoptr(builder.add(address, builder.shl(floats, word(2))), vector.as_pointer())
-
-        def sum_of(load, place):
-            parts = [load(at(base, place)) for base in bases]
-            if weighted:
-                parts = [builder.fmul(f, p, flags=("contract",)) for f, p in zip(wide, parts, strict=True)]
-            while len(parts) > 1:
-                parts = [builder.fadd(*parts[i : i + 2], flags=("contract",)) for i in range(0, len(parts), 2)]
-            return builder.fadd(load(at(out, place)), parts[0], flags=("contract",))
-
-        with cgutils.for_range(builder, builder.lshr(length, word(4))) as loop:
-            place = builder.shl(loop.index, word(4))
-            builder.store(sum_of(lambda p: builder.load(p, align=4), place), at(out, place), align=4)
-        whole = builder.and_(length, word(~(lanes - 1)))
-        with builder.if_then(builder.icmp_unsigned("!=", whole, length)):
-            numbers = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
-            mask = builder.icmp_unsigned("<", numbers, splat(builder.sub(length, whole), word))
-            kind, four = vector.as_pointer(), short(4)
-            load = ir.FunctionType(vector, [kind, short, mask.type, vector])
-            store = ir.FunctionType(ir.VoidType(), [vector, kind, short, mask.type])
-            load = cgutils.get_or_insert_function(builder.module, load, f"llvm.masked.load.v{lanes}f32.p0")
-            store = cgutils.get_or_insert_function(builder.module, store, f"llvm.masked.store.v{lanes}f32.p0")
-            total = sum_of(lambda p: builder.call(load, [p, four, mask, ir.Constant(vector, None)]), whole)
-            builder.call(store, [total, at(out, whole), four, mask])
-        return context.get_dummy_value()
-
-    kinds = [types.int64] * (2 + rows) + [types.float32] * (rows if weighted else 0)
-    return types.void(*kinds), generate
-
-
-@intrinsic
-def _add(typing, out, length, weights, factor):
-    return _rows_added(1, True)
-
-
-@intrinsic
-def _add_row(typing, out, length, a):
-    return _rows_added(1, False)
-
-
-@intrinsic
-def _add_eight(typing, out, length, a, b, c, d, e, f, g, h):
-    return _rows_added(8, False)
-
-
-@intrinsic
-def _add_four_weighted(typing, out, length, a, b, c, d, va, vb, vc, vd):
-    return _rows_added(4, True)
 
 
 @inlined
@@ -195,22 +113,22 @@ def _dense(op):
         while k + 8 <= n:
             a, b, c, d = index[k], index[k + 1], index[k + 2], index[k + 3]
             e, f, g, h = index[k + 4], index[k + 5], index[k + 6], index[k + 7]
-            _add_eight(
+            add_eight(
                 *(out, size, weights + row * a, weights + row * b, weights + row * c, weights + row * d),
                 *(weights + row * e, weights + row * f, weights + row * g, weights + row * h),
             )
             k += 8
         while k < n:
-            _add_row(out, size, weights + row * index[k])
+            add_row(out, size, weights + row * index[k])
             k += 1
         return
     while k + 4 <= n:
         a, b, c, d = index[k], index[k + 1], index[k + 2], index[k + 3]
         at = weights + row * a, weights + row * b, weights + row * c, weights + row * d
-        _add_four_weighted(out, size, *at, value[a], value[b], value[c], value[d])
+        add_four_weighted(out, size, *at, value[a], value[b], value[c], value[d])
         k += 4
     while k < n:
-        _add(out, size, weights + row * index[k], value[index[k]])
+        add(out, size, weights + row * index[k], value[index[k]])
         k += 1
 
 
@@ -247,7 +165,7 @@ def _scatter(op):
                 o += shift
                 if o >= ring:
                     o -= ring
-            _add(op[11] + 4 * o, length, op[8] + 4 * w, v)
+            add(op[11] + 4 * o, length, op[8] + 4 * w, v)
             if vectors > 0:
                 for block in range(o // LANES, (o + length - 1) // LANES + 1):
                     if touched[1 + vectors + block] == 0:
@@ -281,7 +199,7 @@ def _neuron(op):
     """NEURON address table vectors mark ones."""
     mark, table = _words(op[4], 2), _words(op[2], 2)
     mark[0] = 0
-    _call(op[1], op[2], 0, op[3])
+    call(op[1], op[2], 0, op[3])
     table[1] += 1
     mark[1] = op[5]
 
@@ -313,16 +231,16 @@ def _resting(op):
         touched[1 + vectors + block] = 0
     touched[0] = 0
     if every:
-        _call(op[1], op[2], 0, vectors)
+        call(op[1], op[2], 0, vectors)
         x[:] = bias
-        for k in range(mark[0]):
-            block = _whole(table[2], size)[k] // LANES
+        for number in range(mark[0]):
+            block = _whole(table[2], size)[number] // LANES
             if touched[1 + vectors + block] == 0:
                 _touch(touched, vectors, block)
     else:
         for i in range(awake):
             block, before = touched[1 + i], mark[0]
-            _call(op[1], op[2], block, block + 1)
+            call(op[1], op[2], block, block + 1)
             for j in range(block * LANES, min((block + 1) * LANES, size)):
                 x[j] = bias[j]
             if mark[0] > before:  # the list shrinks in place: never more stay than have been gone through

@@ -15,6 +15,7 @@ from ranvier.core.checks import Refusal
 from ranvier.deploy.engine import kernels as k
 from ranvier.deploy.engine.lowered import At, Lowered, Signal, Stepping, Word, channels_last, numbers
 from ranvier.deploy.engine.runs import Runs, convolution_runs, pool_runs
+from ranvier.models.recordings import Standardise
 from ranvier.nn.coding.direct import Direct
 from ranvier.nn.fold import Fold
 from ranvier.nn.neurons.neuron import Neuron
@@ -288,6 +289,23 @@ def _(module: DelayLine, program: Lowered, x: Signal, name: str) -> Signal:
 @lower.register
 def _(module: Scale, program: Lowered, x: Signal, name: str) -> Signal:
     return program.moved(x, x.order, np.broadcast_to(numbers(module.scale), x.shape).reshape(-1))
+
+
+@lower.register
+def _(module: Standardise, program: Lowered, x: Signal, name: str) -> Signal:
+    if x.shape != module.shape:
+        raise _refuse_shape(module, name, str(list(module.shape)), x)
+    mean, scale = (np.broadcast_to(numbers(part), x.shape).reshape(-1) for part in (module.mean, module.scale))
+    if not mean.any():  # what is silent stays silent
+        return program.moved(x, x.order, scale)
+    program.active(x)
+    y = program.signal(x.shape, x.order, listed=False)
+    rest = np.empty(x.size, np.float32)
+    rest[x.order] = -mean * scale
+    program.op(k.FILL, y.value, program.fixed(rest), y.size)
+    runs, weights = Runs.of_pairs(x.order, x.order, scale, x.size)
+    _scatter(program, x, runs, weights, y)
+    return y
 
 
 @lower.register

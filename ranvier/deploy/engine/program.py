@@ -12,6 +12,7 @@ from ranvier.core.running import run as run_model
 from ranvier.deploy.engine import kernels as k
 from ranvier.deploy.engine.lowered import At, Lowered, Signal, Word
 from ranvier.deploy.engine.lowering import lower
+from ranvier.deploy.engine.stored import require_state
 from ranvier.nn.coding.decoder import Decoder
 from ranvier.nn.coding.direct import Direct
 from ranvier.nn.norms.fold_norms import fold_norms
@@ -175,24 +176,23 @@ class Live:
         return {name: self.arrays[number].copy() for name, number in self.program.lowered.states.items()}
 
     def _load(self, state: Mapping[str, np.ndarray]) -> None:
-        states = self.program.lowered.states
-        for name in states.keys() | state.keys():
-            if name not in states or name not in state or state[name].shape != self.arrays[states[name]].shape:
-                raise Refusal(
-                    f"state {name!r}",
-                    expected="the state of this program" if name in states else "a name of this program",
-                    got="none" if name not in state else f"one of shape {state[name].shape}",
-                    do="Give what state() returned, or None to start at rest.",
-                )
-            self.arrays[states[name]][:] = state[name]
+        require_state(self.program.lowered, state)
+        for name, number in self.program.lowered.states.items():
+            self.arrays[number][:] = state[name]
 
     def frames(self, x: Tensor) -> Tensor:
         """The outputs of steps x [T, features]."""
+        if x.ndim != 2 or x.shape[1] != self.size:
+            got, do = f"shape {tuple(x.shape)}", "Flatten the features of each step."
+            raise Refusal("Live.frames", expected=f"[T, {self.size}]", got=got, do=do)
         return torch.from_numpy(self._go(len(x), frames=np.ascontiguousarray(x.numpy(), np.float32)))
 
     def step(self, frame: np.ndarray) -> np.ndarray:
         """The output of one step of all features, flat; the array is used again for the next step."""
-        self.input[0] = frame
+        if frame.size != self.size:
+            do = "Flatten all features of one step."
+            raise Refusal("Live.step", expected=f"{self.size} numbers", got=str(frame.size), do=do)
+        self.input[0] = frame.reshape(-1)
         self.rows[0] = 0
         self.code(self.place, 0, 1)
         row: np.ndarray = self.output[0]

@@ -20,7 +20,7 @@ def curves(rows: Sequence[Row]) -> go.Figure:
     >>> len(curves([{"fold": 0, "epoch": 0, "train loss": 1.0}, {"fold": 0, "epoch": 1, "train loss": 0.5}]).data)
     1
     """
-    panels = [what for what in ("loss", "accuracy", "R2") if any(row.get(f"{p[0]} {what}") is not None for row in rows for p in _PARTS)]  # fmt: skip
+    panels = [what for what in ("loss", "accuracy", "R2", "rate") if any(row.get(f"{p[0]} {what}") is not None for row in rows for p in _PARTS)]  # fmt: skip
     made = figure(320, legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.04, "yanchor": "bottom"})
     labelled: set[str] = set()
     width = 0.44 if len(panels) > 1 else 1.0

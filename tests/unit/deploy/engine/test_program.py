@@ -12,6 +12,7 @@ from ranvier.core.checks import Refusal
 from ranvier.core.discovery import discover
 from ranvier.deploy.engine import kernels
 from ranvier.deploy.engine.program import compile
+from ranvier.models.recordings import Standardise
 from ranvier.nn.neurons.neuron import Neuron
 from ranvier.nn.synapses.delayed_linear import DelayedLinear
 from ranvier.nn.synapses.spike_conv import SpikeConv2d
@@ -73,7 +74,19 @@ def sparse_net() -> nn.Module:
     return nn.Sequential(wiring, R.LIF(threshold=0.1), R.Linear(3, 2))
 
 
+def own_net() -> nn.Module:
+    first = Standardise((3,)).learn([np.random.default_rng(0).normal(1.0, 2.0, (50, 3))])
+    return nn.Sequential(first, R.Linear(3, 9), R.LIF(threshold=0.2), R.Linear(9, 2))
+
+
+def own_camera() -> nn.Module:
+    first = Standardise((2, 6, 5)).learn([np.random.default_rng(0).poisson(0.2, (50, 2, 6, 5))])
+    return nn.Sequential(first, R.Conv2d(2, 3, 3), R.LIF(threshold=0.2), nn.Flatten(2), R.Linear(36, 2))
+
+
 NETS = [
+    (own_net, (3,)),
+    (own_camera, (2, 6, 5)),
     (conv_net, (2, 9, 8)),
     (pool_net, (2, 17, 16)),
     (sound_net, (11,)),

@@ -1,0 +1,1 @@
+"""Networks of populations, as models of brains are written: simulated between spikes, delay by delay."""

@@ -1,0 +1,1 @@
+"""Saved runs on streams: what comes in, and what the network says meanwhile."""
