@@ -6,13 +6,6 @@ from ranvier.core.declarations import Parameter, State
 from ranvier.core.files import load, save
 from ranvier.core.running import checkpoint, run
 from ranvier.core.state import Stateful
-from ranvier.learn.homeostatic_rescale import HomeostaticRescale
-from ranvier.learn.pair_stdp import PairSTDP
-from ranvier.learn.plastic_lif import PlasticLIF
-from ranvier.learn.sym_stdp import SymSTDP
-from ranvier.learn.synaptic_scaling import SynapticScaling
-from ranvier.learn.teacher_stdp import TeacherSTDP
-from ranvier.learn.triplet_stdp import TripletSTDP
 from ranvier.nn.coding.delta import DeltaDecoder, DeltaEncoder
 from ranvier.nn.coding.direct import Direct
 from ranvier.nn.coding.latency import FirstSpikeDecoder, LatencyEncoder
@@ -123,7 +116,6 @@ __all__ = [
     "Fold",
     "GatedLIF",
     "Gaussian",
-    "HomeostaticRescale",
     "IntegerLIF",
     "Izhikevich",
     "KBasedLIF",
@@ -141,10 +133,8 @@ __all__ = [
     "NonFinite",
     "Norm",
     "Normalised",
-    "PairSTDP",
     "Parameter",
     "ParametricLIF",
-    "PlasticLIF",
     "Polarised",
     "ProbabilisticMeta",
     "QuadraticIF",
@@ -172,16 +162,12 @@ __all__ = [
     "StochasticLIF",
     "SumPool2d",
     "Surrogate",
-    "SymSTDP",
-    "SynapticScaling",
-    "TeacherSTDP",
     "TemporalBatchNorm",
     "TernaryLIF",
     "ThresholdBatchNorm",
     "TimePool",
     "TimeRepeat",
     "Triangle",
-    "TripletSTDP",
     "TwoCompartmentLIF",
     "UltradiscretisedLIF",
     "backend",
