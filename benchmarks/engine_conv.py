@@ -112,14 +112,13 @@ def main() -> None:
     x = torch.from_numpy(np.stack(list(test.x))).float().transpose(0, 1).contiguous()
     program = compile(model, x.shape[2:])
     live = program.live()
-    rest = live.state()
     parts = synapses(model)
     singles = [x[:, i : i + 1].contiguous() for i in range(x.shape[1])]
     frames = [s.reshape(len(s), -1) for s in singles]
 
     def engine() -> None:
         for f in frames:
-            live._load(rest)
+            live.restart()
             live.frames(f)
 
     def each(answer: Answer) -> list[int]:

@@ -273,6 +273,9 @@ def _listed(math: Math, hot: ir.Value, j: ir.Value, active: ir.Value, count: ir.
         numbers = b.add(splat(b, b.trunc(j, I32), LANES), lanes)
         before = b.load(count, typ=I64)
         place = b.gep(active, [before], source_etype=I32)
-        math.declared(f"llvm.masked.compressstore.v{LANES}i32", ir.VoidType(), [numbers, place, hot])
+        name = f"llvm.experimental.vector.compress.v{LANES}i32"
+        # in registers: compressed stores take some processors a hundred cycles; the list has room for a vector more
+        packed = math.declared(name, kind, [numbers, hot, ir.Constant(kind, None)])
+        b.store(packed, place, align=4)
         found = math.declared(f"llvm.ctpop.i{LANES}", ir.IntType(LANES), [bits])
         b.store(b.add(before, b.zext(found, I64)), count)

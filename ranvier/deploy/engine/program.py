@@ -165,6 +165,8 @@ class Live:
         self.input = np.zeros((1, self.size), np.float32)
         self.table = tabled([self.ops, 1, self.input, self.output, *self.nothing[1:], 0, self.rows])
         self.place = self.table.ctypes.data
+        numbers = lowered.states.values()
+        self.resting = [(self.arrays[n], first) for n in numbers if isinstance(first := lowered.arrays[n], np.ndarray)]
         if state is not None:
             self._load(state)
 
@@ -179,6 +181,11 @@ class Live:
         require_state(self.program.lowered, state)
         for name, number in self.program.lowered.states.items():
             self.arrays[number][:] = state[name]
+
+    def restart(self) -> None:
+        """Go back to rest, as for the next recording."""
+        for own, first in self.resting:
+            own[:] = first
 
     def frames(self, x: Tensor) -> Tensor:
         """The outputs of steps x [T, features]."""
@@ -230,12 +237,12 @@ class Live:
     ) -> np.ndarray:
         outputs = np.zeros((steps // self.program.every + 1, self.output.shape[1]), np.float32)
         self.rows[0] = 0
-        empty = self.nothing
-        table = tabled(
-            [
-                *(self.ops, steps, empty[0] if frames is None else frames, outputs),
-                *(empty[1] if starts is None else starts, empty[2] if events is None else events, int(once), self.rows),
-            ]
-        )
+        table = self.table.copy()
+        table[1, 0], table[6, 0] = steps, int(once)
+        table[3, :2] = outputs.ctypes.data, len(outputs)
+        if frames is not None:
+            table[2, :2] = frames.ctypes.data, steps
+        if starts is not None and events is not None:
+            table[4, :2], table[5, :2] = (starts.ctypes.data, len(starts)), (events.ctypes.data, len(events))
         self.code(table.ctypes.data, 0, 1)
         return outputs[: self.rows[0]]
