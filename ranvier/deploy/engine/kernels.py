@@ -13,6 +13,8 @@ from ranvier.ops.native import Kernel, inlined, integer, matrix, pointer, vector
 
 FIELDS = 16
 """Words of an operation."""
+UNWATCHED = 8
+"""Steps for which all neurons of a layer advance before it is looked again which ones are reached."""
 FRAME, LIST, FILL, DENSE, SCATTER, MAXIMUM, NEURON, RESTING, ECHO, ARRIVE, TIME_POOL, RELABEL, OUT = range(13)
 
 
@@ -59,14 +61,13 @@ def _frame(op, frame):
     value, index, mark, order = (_floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2), _whole(op[5], size))
     _clear(value, index, mark)
     n, ones = 0, True
-    for i in range(size):
-        v = frame[i]
-        if v != 0:
-            s = order[i]
-            value[s] = v
-            index[n] = s
-            n += 1
-            ones &= v == 1
+    for i in range(size):  # without a branch that is as often wrong as there are spikes
+        index[n] = i
+        n += frame[i] != 0
+    for k in range(n):
+        v, s = frame[index[k]], order[index[k]]
+        value[s], index[k] = v, s
+        ones &= v == 1
     mark[0], mark[1] = n, ones
 
 
@@ -155,6 +156,7 @@ def _scatter(op):
     if ring > 0:
         shift = _words(op[13], 1)[0]
     touched = _whole(op[14], 1 + 2 * vectors)
+    watched = vectors > 0 and touched[0] >= 0
     for k in range(mark[0]):
         i = index[k]
         v, place, channel = value[i], i // channels, i % channels
@@ -166,7 +168,7 @@ def _scatter(op):
                 if o >= ring:
                     o -= ring
             add(op[11] + 4 * o, length, op[8] + 4 * w, v)
-            if vectors > 0:
+            if watched:
                 for block in range(o // LANES, (o + length - 1) // LANES + 1):
                     if touched[1 + vectors + block] == 0:
                         _touch(touched, vectors, block)
@@ -205,12 +207,21 @@ def _neuron(op):
 
 
 @inlined
+def _stay_awake(touched, vectors, active, count):
+    for number in range(count):
+        block = active[number] // LANES
+        if touched[1 + vectors + block] == 0:
+            _touch(touched, vectors, block)
+
+
+@inlined
 def _resting(op):
     """RESTING address table vectors mark ones touched stamps N x bias decay point slope v: neurons that rest in silence.
 
     Only vectors of neurons that got something advance. A silent step is v <- a v + b, so k of them are
     point + exp(k decay) (v - point) + k slope, with decay = log a: what a vector has missed is made good when it is
     touched. One that fired stays awake for a step. `stamps`: the step each vector has reached, then the present one.
+    Where many were touched all advance, unwatched for some steps: touched[0] counts them up to 0.
     """
     vectors, size = op[3], op[8]
     mark, table = _words(op[4], 2), _words(op[2], 3)
@@ -219,6 +230,16 @@ def _resting(op):
     decay, point, slope, v = _floats(op[11], size), _floats(op[12], size), _floats(op[13], size), _floats(op[14], size)
     now, awake, every = stamps[vectors], touched[0], 4 * touched[0] > vectors
     mark[0], mark[1] = 0, op[5]
+    if awake < 0:
+        call(op[1], op[2], 0, vectors)
+        x[:] = bias
+        touched[0] += 1
+        if touched[0] == 0:
+            stamps[:vectors] = now + 1
+            _stay_awake(touched, vectors, _whole(table[2], size), mark[0])
+        table[1] += 1
+        stamps[vectors] = now + 1
+        return
     for i in range(vectors if every else awake):
         block = i if every else touched[1 + i]
         first, last = block * LANES, min((block + 1) * LANES, size)
@@ -233,10 +254,7 @@ def _resting(op):
     if every:
         call(op[1], op[2], 0, vectors)
         x[:] = bias
-        for number in range(mark[0]):
-            block = _whole(table[2], size)[number] // LANES
-            if touched[1 + vectors + block] == 0:
-                _touch(touched, vectors, block)
+        touched[0] = -UNWATCHED
     else:
         for i in range(awake):
             block, before = touched[1 + i], mark[0]

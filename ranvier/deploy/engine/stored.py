@@ -74,11 +74,13 @@ def _within(state: Mapping[str, np.ndarray], name: str, low: int, high: int, uni
 
 
 def _require_rest(state: Mapping[str, np.ndarray], awake: str, reached: str) -> None:
-    """The vectors of neurons that are awake: as many as are listed, each once and marked, and no others."""
+    """The vectors of neurons that are awake: as many as are listed, each once and marked, and no others; or all for some steps."""
     vectors = len(state[reached]) - 1
     count, listed, marked = int(state[awake][0]), state[awake][1 : 1 + vectors], state[awake][1 + vectors :]
-    fine = 0 <= count <= vectors
-    if fine:
+    fine = -k.UNWATCHED <= count <= vectors
+    if count < 0:
+        fine = fine and not marked.any()
+    elif fine:
         mine = np.zeros(vectors, state[awake].dtype)
         inside = (listed[:count] >= 0) & (listed[:count] < vectors)
         mine[listed[:count][inside]] = 1
