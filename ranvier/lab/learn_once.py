@@ -43,6 +43,9 @@ class LearnOnce:
         scores = torch.zeros(0)
         for shown in range(self.each):
             for label, index in enumerate(chosen):
+                if session.stop.is_set():
+                    result.interrupted = True
+                    return result
                 model.learn(split.train.batch(index[shown : shown + 1]).x, label)
             scores = torch.cat([model(x) for x in test.x.split(1000, 1)])
             result.curves.append(

@@ -40,13 +40,18 @@ class Simulate:
         weights.mkdir(exist_ok=True)
         rows: list[dict[str, float]] = [{"fold": 0.0, "epoch": float(k)} for k in range(10)]
         for name, make in {"network": cast(Callable[[], Network], recipe.model), **self.networks}.items():
-            if session.stop.is_set():
-                result.interrupted = True
-                return result
             seed_all(session.seed)
             began = perf_counter()
             network = make()
-            spikes = network.run(steps, self.start(network))[0][self.observed]
+            pieces, state = [], self.start(network)
+            for k in range(10):
+                if session.stop.is_set():
+                    result.interrupted = True
+                    return result
+                found, state = network.run((k + 1) * steps // 10 - k * steps // 10, state)
+                pieces.append(found[self.observed])
+            t, index = (torch.cat([getattr(p, what) for p in pieces]) for what in ("t", "index"))
+            spikes = Spikes(t, index, pieces[0].neurons, steps, pieces[0].first)
             prefix = "" if name == "network" else f"{name}: "
             result.metrics |= {f"{prefix}{k}": v for k, v in self._measured(later(spikes, skip)).items()}
             for k, row in enumerate(rows):

@@ -16,7 +16,14 @@ from ranvier.nn.synapses.spike_conv import SpikeConv2d
 from ranvier.nn.synapses.spike_linear import SpikeLinear
 
 NEURONS = {name: found.load() for name, found in discover("ranvier.nn.neurons", base="neuron").items()}
-DRIVE = {"izhikevich": 20.0, "resonate-and-fire": 40.0, "adaptive-lif": 4.0, "adex": 4.0}
+DRIVE = {
+    "izhikevich": 20.0,
+    "resonate-and-fire": 40.0,
+    "adaptive-lif": 4.0,
+    "adex": 4.0,
+    "ei-current-lif": 20.0,
+    "refractory-lif": 60.0,
+}
 """What makes a neuron fire in a few steps, where its input is not of the order of 1."""
 
 
