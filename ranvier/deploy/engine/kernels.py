@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from ranvier.compile.llvm_operations import LANES
-from ranvier.deploy.engine.vectors import add, add_eight, add_four_weighted, add_row, call
+from ranvier.deploy.engine.vectors import add, add_eight, add_four_weighted, add_row, call, floats, whole, words
 from ranvier.ops.native import Kernel, inlined, integer, matrix, pointer, vector
 
 FIELDS = 16
@@ -19,25 +19,10 @@ FRAME, LIST, FILL, DENSE, SCATTER, MAXIMUM, NEURON, RESTING, ECHO, ARRIVE, TIME_
 
 
 @inlined
-def _floats(address, size):
-    return numba.carray(pointer(address), (size,), np.float32)
-
-
-@inlined
-def _whole(address, size):
-    return numba.carray(pointer(address), (size,), np.int32)
-
-
-@inlined
-def _words(address, size):
-    return numba.carray(pointer(address), (size,), np.int64)
-
-
-@inlined
 def _list(op):
     """LIST value index mark N: who is not 0."""
     size = op[4]
-    value, index, mark = _floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2)
+    value, index, mark = floats(op[1], size), whole(op[2], size + 16), words(op[3], 2)
     n, ones = 0, True
     for i in range(size):
         v = value[i]
@@ -58,7 +43,7 @@ def _clear(value, index, mark):
 def _frame(op, frame):
     """FRAME value index mark N order: a frame of numbers."""
     size = op[4]
-    value, index, mark, order = (_floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2), _whole(op[5], size))
+    value, index, mark, order = (floats(op[1], size), whole(op[2], size + 16), words(op[3], 2), whole(op[5], size))
     _clear(value, index, mark)
     n, ones = 0, True
     for i in range(size):  # without a branch that is as often wrong as there are spikes
@@ -75,7 +60,7 @@ def _frame(op, frame):
 def _events(op, events, begin, end, once):
     """FRAME from events: how many there are at each place; with `once` whether there are any."""
     size = op[4]
-    value, index, mark, order = (_floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2), _whole(op[5], size))
+    value, index, mark, order = (floats(op[1], size), whole(op[2], size + 16), words(op[3], 2), whole(op[5], size))
     _clear(value, index, mark)
     n, ones = 0, True
     for e in range(begin, end):
@@ -94,7 +79,7 @@ def _events(op, events, begin, end, once):
 def _fill(op):
     """FILL out bias N."""
     size = op[3]
-    out, bias = _floats(op[1], size), _floats(op[2], size)
+    out, bias = floats(op[1], size), floats(op[2], size)
     for j in range(size):
         out[j] = bias[j]
 
@@ -103,10 +88,10 @@ def _fill(op):
 def _dense(op):
     """DENSE value index mark inputs weights N out bias: rows of weights summed; without a bias, onto what is there."""
     inputs, size = op[4], op[6]
-    value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
+    value, index, mark = floats(op[1], inputs), whole(op[2], inputs + 16), words(op[3], 2)
     out, weights, row = op[7], op[5], 4 * size
     if op[8] != 0:
-        here, bias = _floats(out, size), _floats(op[8], size)
+        here, bias = floats(out, size), floats(op[8], size)
         for j in range(size):
             here[j] = bias[j]
     n, k = mark[0], 0
@@ -149,13 +134,13 @@ def _scatter(op):
     `touched`: how many vectors of outputs got something, which, and of each vector whether it did.
     """
     inputs, channels = op[4], op[5]
-    value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
-    starts = _whole(op[6], inputs // channels + 1)
+    value, index, mark = floats(op[1], inputs), whole(op[2], inputs + 16), words(op[3], 2)
+    starts = whole(op[6], inputs // channels + 1)
     runs = numba.carray(pointer(op[7]), (1 << 40, 3), np.int32)
     ring, shift, vectors = op[12], 0, op[15]
     if ring > 0:
-        shift = _words(op[13], 1)[0]
-    touched = _whole(op[14], 1 + 2 * vectors)
+        shift = words(op[13], 1)[0]
+    touched = whole(op[14], 1 + 2 * vectors)
     watched = vectors > 0 and touched[0] >= 0
     for k in range(mark[0]):
         i = index[k]
@@ -178,10 +163,10 @@ def _scatter(op):
 def _maximum(op):
     """MAXIMUM value index mark inputs channels starts runs out_value out_index out_mark N: of spikes, whether there is any."""
     inputs, channels, size = op[4], op[5], op[11]
-    value, index, mark = _floats(op[1], inputs), _whole(op[2], inputs + 16), _words(op[3], 2)
-    starts = _whole(op[6], inputs // channels + 1)
+    value, index, mark = floats(op[1], inputs), whole(op[2], inputs + 16), words(op[3], 2)
+    starts = whole(op[6], inputs // channels + 1)
     runs = numba.carray(pointer(op[7]), (1 << 40, 3), np.int32)
-    out, listed, count = _floats(op[8], size), _whole(op[9], size + 16), _words(op[10], 2)
+    out, listed, count = floats(op[8], size), whole(op[9], size + 16), words(op[10], 2)
     _clear(out, listed, count)
     n = 0
     for k in range(mark[0]):
@@ -199,7 +184,7 @@ def _maximum(op):
 @inlined
 def _neuron(op):
     """NEURON address table vectors mark ones."""
-    mark, table = _words(op[4], 2), _words(op[2], 2)
+    mark, table = words(op[4], 2), words(op[2], 2)
     mark[0] = 0
     call(op[1], op[2], 0, op[3])
     table[1] += 1
@@ -224,10 +209,10 @@ def _resting(op):
     Where many were touched all advance, unwatched for some steps: touched[0] counts them up to 0.
     """
     vectors, size = op[3], op[8]
-    mark, table = _words(op[4], 2), _words(op[2], 3)
-    touched, stamps = _whole(op[6], 1 + 2 * vectors), _words(op[7], vectors + 1)
-    x, bias = _floats(op[9], size), _floats(op[10], size)
-    decay, point, slope, v = _floats(op[11], size), _floats(op[12], size), _floats(op[13], size), _floats(op[14], size)
+    mark, table = words(op[4], 2), words(op[2], 3)
+    touched, stamps = whole(op[6], 1 + 2 * vectors), words(op[7], vectors + 1)
+    x, bias = floats(op[9], size), floats(op[10], size)
+    decay, point, slope, v = floats(op[11], size), floats(op[12], size), floats(op[13], size), floats(op[14], size)
     now, awake, every = stamps[vectors], touched[0], 4 * touched[0] > vectors
     mark[0], mark[1] = 0, op[5]
     if awake < 0:
@@ -236,7 +221,7 @@ def _resting(op):
         touched[0] += 1
         if touched[0] == 0:
             stamps[:vectors] = now + 1
-            _stay_awake(touched, vectors, _whole(table[2], size), mark[0])
+            _stay_awake(touched, vectors, whole(table[2], size), mark[0])
         table[1] += 1
         stamps[vectors] = now + 1
         return
@@ -270,11 +255,11 @@ def _resting(op):
 @inlined
 def _echo(op):
     """ECHO value index mark N past delays count slots head out_value out_index out_mark: the input of some steps ago."""
-    size, delays, slots = op[4], _whole(op[6], op[7]), op[8]
-    value = _floats(op[1], size)
-    past, head = numba.carray(pointer(op[5]), (slots, size), np.float32), _words(op[9], 1)
+    size, delays, slots = op[4], whole(op[6], op[7]), op[8]
+    value = floats(op[1], size)
+    past, head = numba.carray(pointer(op[5]), (slots, size), np.float32), words(op[9], 1)
     total = size * op[7]
-    out, listed, count = _floats(op[10], total), _whole(op[11], total + 16), _words(op[12], 2)
+    out, listed, count = floats(op[10], total), whole(op[11], total + 16), words(op[12], 2)
     row = past[head[0]]
     for i in range(size):
         row[i] = value[i]
@@ -294,8 +279,8 @@ def _echo(op):
 @inlined
 def _arrive(op):
     """ARRIVE ring head N words out bias: what was sent to this step, and the slot emptied for one `words` ahead."""
-    size, head = op[3], _words(op[2], 1)
-    ring, out, bias = _floats(op[1], op[4]), _floats(op[5], size), _floats(op[6], size)
+    size, head = op[3], words(op[2], 1)
+    ring, out, bias = floats(op[1], op[4]), floats(op[5], size), floats(op[6], size)
     at = head[0]
     for j in range(size):
         out[j] = ring[at + j] + bias[j]
@@ -307,14 +292,14 @@ def _arrive(op):
 def _time_pool(op):
     """TIME_POOL value index mark N sum phase steps out_value out_index out_mark: whether a mean over `steps` is complete."""
     size, steps = op[4], op[7]
-    value, index, mark = _floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2)
-    total, phase = _floats(op[5], size), _words(op[6], 1)
+    value, index, mark = floats(op[1], size), whole(op[2], size + 16), words(op[3], 2)
+    total, phase = floats(op[5], size), words(op[6], 1)
     for k in range(mark[0]):
         total[index[k]] += value[index[k]]
     phase[0] += 1
     if phase[0] < steps:
         return False
-    out, listed, count = _floats(op[8], size), _whole(op[9], size + 16), _words(op[10], 2)
+    out, listed, count = floats(op[8], size), whole(op[9], size + 16), words(op[10], 2)
     n, ones, share = 0, True, np.float32(1) / np.float32(steps)
     for i in range(size):
         v = total[i] * share
@@ -331,9 +316,9 @@ def _time_pool(op):
 def _relabel(op):
     """RELABEL value index mark N places factors out_value out_index out_mark: moved to other places, times a factor each."""
     size = op[4]
-    value, index, mark = _floats(op[1], size), _whole(op[2], size + 16), _words(op[3], 2)
-    places, factors = _whole(op[5], size), _floats(op[6], size)
-    out, listed, count = _floats(op[7], size), _whole(op[8], size + 16), _words(op[9], 2)
+    value, index, mark = floats(op[1], size), whole(op[2], size + 16), words(op[3], 2)
+    places, factors = whole(op[5], size), floats(op[6], size)
+    out, listed, count = floats(op[7], size), whole(op[8], size + 16), words(op[9], 2)
     _clear(out, listed, count)
     ones = True
     for k in range(mark[0]):
@@ -392,7 +377,7 @@ def _run(table, low, high):
                 if not _time_pool(op):
                     break
             else:
-                value, order = _floats(op[1], op[3]), _whole(op[2], op[3])
+                value, order = floats(op[1], op[3]), whole(op[2], op[3])
                 row = outputs[rows[0]]
                 for j in range(op[3]):
                     row[j] = value[order[j]]

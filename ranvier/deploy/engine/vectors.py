@@ -1,11 +1,15 @@
-"""What the engine's loop asks of the machine itself: rows of floats added in whole vectors, and kernels called by address."""
+"""What the engine's loop asks of the machine itself: rows of floats added in whole vectors, and kernels called by address,
+and memory at an address seen as an array."""
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ranvier.compile.llvm_operations import LANES
+from ranvier.ops.native import inlined, pointer
 
 
 @intrinsic
@@ -85,3 +89,18 @@ def add_eight(typing, out, length, a, b, c, d, e, f, g, h):
 @intrinsic
 def add_four_weighted(typing, out, length, a, b, c, d, va, vb, vc, vd):
     return _rows_added(4, True)
+
+
+@inlined
+def floats(address, size):
+    return numba.carray(pointer(address), (size,), np.float32)
+
+
+@inlined
+def whole(address, size):
+    return numba.carray(pointer(address), (size,), np.int32)
+
+
+@inlined
+def words(address, size):
+    return numba.carray(pointer(address), (size,), np.int64)
