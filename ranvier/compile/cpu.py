@@ -47,11 +47,11 @@ def share(kernel: Kernel, table: int, blocks: int, work: int) -> None:
         kernel(table, 0, blocks)
         return
     portion = -(-blocks // (4 * threads))  # four a thread: one that is held up leaves its share to the others
-    team = None if _forked else _team()
-    if team is None:
+    found = team()
+    if found is None:
         _share_in_python(kernel, table, blocks, portion, threads)
         return
-    take_portions, parallel = team
+    take_portions, parallel = found
     job = np.array([ctypes.cast(kernel, ctypes.c_void_p).value, table, blocks, portion, 0], dtype=np.int64)
     parallel(take_portions, job.ctypes.data, threads, 0)
 
@@ -85,9 +85,16 @@ done:
 """What each thread of a team does with a job: kernel, table, blocks, portion, and the number of blocks taken so far."""
 
 
+def team() -> tuple[Any, Any] | None:
+    """What takes portions of a job, and what calls torch's OpenMP threads, which wait awake between one kernel and the next.
+
+    None where there are none to call, as in a forked process.
+    """
+    return None if _forked else _team()
+
+
 @cache
 def _team() -> tuple[Any, Any] | None:
-    """torch's OpenMP threads, which wait awake between one kernel and the next; None where there are none to call."""
     try:
         loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
     except OSError:

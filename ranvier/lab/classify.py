@@ -70,7 +70,7 @@ class Classify:
                     model = make()
                     if name == "network":
                         result.model = model
-                        result.examples = _one_of_each(split.test)
+                        result.examples = one_of_each(split.test)
                     try:
                         one = self._fold(model, split, session, name, fold, progress)
                     except NonFinite:
@@ -173,7 +173,7 @@ def vote(test: Samples, scores: Scores) -> np.ndarray:
     return np.array(right)
 
 
-def _one_of_each(test: Samples, most: int = 8) -> Samples:
+def one_of_each(test: Samples, most: int = 8) -> Samples:
     """The first sample of each class, for the report."""
     first = np.unique(test.y, return_index=True)[1][:most]
     return replace(test.take(first))

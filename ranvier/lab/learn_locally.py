@@ -37,11 +37,11 @@ class LearnLocally:
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
 
     def __call__(self, recipe: Recipe, session: Session) -> Result:
-        from ranvier.lab.classify import _one_of_each
+        from ranvier.lab.classify import one_of_each
         from ranvier.lab.training import bar  # Lightning takes seconds to import
 
         result, split = Result(metrics={}), recipe.data(0)
-        result.classes, result.examples = split.test.classes, _one_of_each(split.test)
+        result.classes, result.examples = split.test.classes, one_of_each(split.test)
         with bar(session) as progress:
             for name, make in {"network": recipe.model, **self.networks}.items():
                 seed_all(session.seed)

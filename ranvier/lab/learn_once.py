@@ -8,7 +8,7 @@ import torch
 
 from ranvier.core.files import save
 from ranvier.lab.checkpoint import seed_all
-from ranvier.lab.classify import _one_of_each
+from ranvier.lab.classify import one_of_each
 from ranvier.lab.recipe import Recipe, Result, Session
 from ranvier.models.spatial_patterns import (
     PatternClassifier,
@@ -37,7 +37,7 @@ class LearnOnce:
         split, chance = recipe.data(0), np.random.default_rng(session.seed)
         model, generator = recipe.model(), torch.Generator().manual_seed(session.seed)
         assert isinstance(model, PatternClassifier)
-        result = Result({}, classes=split.test.classes, model=model, examples=_one_of_each(split.test))
+        result = Result({}, classes=split.test.classes, model=model, examples=one_of_each(split.test))
         test = split.test.batch()
         chosen = [chance.permutation(np.flatnonzero(split.train.y == label))[: self.each] for label in range(10)]
         scores = torch.zeros(0)

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 
 from ranvier.compile.llvm_operations import LANES
-from ranvier.deploy.engine.vectors import add, add_eight, add_four_weighted, add_row, call, floats, whole, words
-from ranvier.ops.native import Kernel, inlined, integer, matrix, pointer, vector
+from ranvier.deploy.engine.vectors import add, add_eight, add_four_weighted, add_row, floats, whole, words
+from ranvier.ops.native import Kernel, call, inlined, integer, matrix, pointer, vector
 
 FIELDS = 16
 """Words of an operation."""

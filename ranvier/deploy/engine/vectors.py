@@ -1,5 +1,4 @@
-"""What the engine's loop asks of the machine itself: rows of floats added in whole vectors, and kernels called by address,
-and memory at an address seen as an array."""
+"""What the engine's loop asks of the machine itself: rows of floats added in whole vectors, memory at an address as an array."""
 
 import numba
 import numpy as np
@@ -10,19 +9,6 @@ from numba.extending import intrinsic
 
 from ranvier.compile.llvm_operations import LANES
 from ranvier.ops.native import inlined, pointer
-
-
-@intrinsic
-def call(typing, address, table, low, high):
-    """Call void f(i64* table, i64 low, i64 high) at an address."""
-
-    def generate(context, builder, signature, arguments):
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word])
-        function = builder.inttoptr(arguments[0], kind.as_pointer())
-        builder.call(function, [builder.inttoptr(arguments[1], word.as_pointer()), *arguments[2:]])
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
 def _rows_added(rows, weighted):

@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ranvier.core.random import ROUNDS
-from ranvier.ops.native import Kernel, inlined, matrix, pointer, vector
+from ranvier.ops.native import Kernel, call, inlined, matrix, pointer, vector
 
 (KERNEL, TABLE, POPULATION, PLACE, LOW, HIGH, FIRST, BUNDLE, BUNDLES, INPUT, INPUTS, LIST, COUNT, STEPS, DRAWS) = range(
     15
@@ -26,19 +26,6 @@ OFFSETS, INDEX, CAPACITY, BLOCK, BLOCKS = range(5)
 STEP, AT, WINDOW, DONE, THREADS, TAKE, PARALLEL, JOB, CLOCK, CLOCK_KIND, UNTIL = range(11)
 """Words of the control: step of time and place in the record where the window begins, its length, steps done so far, the
 threads and what calls them, a clock, and where it is kept until when one thread works alone."""
-
-
-@intrinsic
-def _call(typing, address, table, low, high):
-    """Call void f(i64* table, i64 low, i64 high) at an address."""
-
-    def generate(context, builder, signature, arguments):
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word])
-        function = builder.inttoptr(arguments[0], kind.as_pointer())
-        builder.call(function, [builder.inttoptr(arguments[1], word.as_pointer()), *arguments[2:]])
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -157,7 +144,7 @@ def _work(table, low, high):
             for k in range(block[BUNDLE], block[BUNDLES]):
                 _deliver(bundles[k], block[PLACE], populations, control[AT] + s)
             own[1] = control[STEP] + s
-            _call(block[KERNEL], block[TABLE], vectors, last)
+            call(block[KERNEL], block[TABLE], vectors, last)
             steps[s + 1] = count[0]
 
 

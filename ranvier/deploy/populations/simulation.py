@@ -149,7 +149,7 @@ class _Work:
     def run(self, threads: int) -> None:
         """All steps, in one native call for as long as the records have room."""
         threads = min(threads, len(self.blocks))
-        team = cpu._team() if threads > 1 and not cpu._forked else None
+        team = cpu.team() if threads > 1 else None
         if team is not None:
             take, parallel = team
             kernel, blocks = delivery.window.code(), len(self.blocks)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ranvier.ops.native import Kernel, cube, inlined, integer, matrix, real, vector
-from ranvier.ops.recurrent_scan.vectors import LANES, add_rows, call, lowest, mask, multiply_add, ones
+from ranvier.ops.native import Kernel, call, cube, inlined, integer, matrix, real, vector
+from ranvier.ops.recurrent_scan.vectors import LANES, add_rows, lowest, mask, multiply_add, ones
 
 _BLOCK = 512  # neurons in a block of a neuron's kernel
 
@@ -104,7 +104,7 @@ def forward(number: Any) -> Kernel:
                 if many:
                     multiply_add(current, before, weight, r0, r1)
                 _fill(arguments, slots, t, begin, neurons)
-                call(kernel, arguments.ctypes.data, (neurons + _BLOCK - 1) // _BLOCK)
+                call(kernel, arguments.ctypes.data, 0, (neurons + _BLOCK - 1) // _BLOCK)
             active[chunk] = total
 
     return Kernel(recurrent_forward)
@@ -144,7 +144,7 @@ def backward(number: Any) -> Kernel:
                 if temporal and back > 0:
                     multiply_add(incoming, currents[t + 1], weight, r0, r1)
                 _fill(arguments, slots, t, begin, neurons)
-                call(kernel, arguments.ctypes.data, (neurons + _BLOCK - 1) // _BLOCK)
+                call(kernel, arguments.ctypes.data, 0, (neurons + _BLOCK - 1) // _BLOCK)
                 for p in range(sums.shape[0]):
                     for r in range(r0, r1):
                         into, step = sums[p, r], fresh[p, r]

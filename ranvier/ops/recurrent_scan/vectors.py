@@ -217,17 +217,3 @@ def lowest(typing, bits):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), generate
-
-
-@intrinsic
-def call(typing, function, table, high):
-    """Call the neuron kernel at an address: function(table, 0, high)."""
-
-    def generate(context, builder, signature, arguments):
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I64, _I64])
-        function, table, high = arguments
-        builder.call(builder.inttoptr(function, kind.as_pointer()), [builder.inttoptr(table, byte), _I64(0), high])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
